@@ -1,0 +1,1 @@
+"""Turns answers into numbers; reads annotation, never the reverse."""

@@ -1,0 +1,1 @@
+"""Catalog, runs, studies and the player: shows files to people and stores what they answer."""
