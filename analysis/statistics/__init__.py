@@ -1,0 +1,1 @@
+"""Statistics of answers: plain numpy and scipy on arrays of codes, no Django, no models."""

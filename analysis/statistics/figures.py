@@ -1,0 +1,68 @@
+"""A figure: one number of a report with everything a reader needs to believe or doubt it.
+
+A figure that cannot be computed is not NaN: its value is None and its note says why.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+FEW_ANNOTATORS = 8
+"""Below this the differences between annotators dominate and more items do not help (research/annotation.md §3)."""
+
+
+class Figure(NamedTuple):
+    """`low` and `high` bound the 95 % interval; None where it cannot be computed."""
+
+    of: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n_answers: int
+    n_features: int
+    n_annotators: int
+    note: str = ""
+
+
+class Counts(NamedTuple):
+    """What a figure was computed from."""
+
+    n_answers: int
+    n_features: int
+    n_annotators: int
+
+
+def undefined(of: str, counts: Counts, reason: str) -> Figure:
+    return Figure(of, None, None, None, *counts, note=reason)
+
+
+def with_interval(of: str, value: float, counts: Counts, resampled: npt.NDArray[np.float64], note: str = "") -> Figure:
+    """The percentile interval of `resampled`, moved so that its mean lies at `value`.
+
+    Statistics that are not linear (a majority, a chance-corrected agreement) shift when annotators are drawn with
+    replacement, because the same annotator then votes twice; the spread stays right, so the shift is taken out.
+    """
+    defined = resampled[np.isfinite(resampled)]
+    notes = [note] if note else []
+    if defined.size < resampled.size:
+        notes.append(
+            f"undefined in {resampled.size - defined.size} of {resampled.size} resamples, left out of the interval"
+        )
+    notes.extend(_annotator_notes(counts.n_annotators))
+    if defined.size < max(20, resampled.size // 2) or counts.n_features < 2:
+        notes.append("too little data for an interval")
+        return Figure(of, value, None, None, *counts, note="; ".join(notes))
+    low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean() + value
+    bounded_low, bounded_high = max(float(low), -1.0), min(float(high), 1.0)
+    return Figure(of, value, bounded_low, bounded_high, *counts, note="; ".join(notes))
+
+
+def _annotator_notes(n_annotators: int) -> list[str]:
+    if n_annotators == 1:
+        return ["one annotator: the interval speaks of features only"]
+    if n_annotators < FEW_ANNOTATORS:
+        return [f"{n_annotators} annotators: with fewer than {FEW_ANNOTATORS} the interval is rough"]
+    return []

@@ -1,0 +1,123 @@
+"""Share interpretable: by the majority of each feature's judgements, and of the judgements themselves.
+
+A judgement is interpretable at 3 or 4; "cannot tell" is a judgement that is not. A feature is interpretable when more
+than half of its judgements are; a tie is no majority.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.statistics.bootstrap import incidence, n_resamples_for, ratio, resample
+from analysis.statistics.figures import Counts, Figure, undefined, with_interval
+from analysis.statistics.ratings import INTERPRETABLE_FROM, Ratings
+
+
+class Votes(NamedTuple):
+    """Judgements per feature."""
+
+    n_judgements: npt.NDArray[np.int64]
+    n_interpretable: npt.NDArray[np.int64]
+
+    def majority(self) -> npt.NDArray[np.bool_]:
+        return 2 * self.n_interpretable > self.n_judgements
+
+    def n_ties(self) -> int:
+        return int(np.sum((2 * self.n_interpretable == self.n_judgements) & (self.n_judgements > 0)))
+
+
+class Share(NamedTuple):
+    """Of one group of features."""
+
+    features: Figure
+    judgements: Figure
+    n_ties: int
+
+
+def count_votes(ratings: Ratings) -> Votes:
+    positive = ratings.value >= INTERPRETABLE_FROM
+    return Votes(
+        np.bincount(ratings.feature, minlength=ratings.n_features),
+        np.bincount(ratings.feature[positive], minlength=ratings.n_features),
+    )
+
+
+def share_interpretable(
+    ratings: Ratings,
+    rng: np.random.Generator,
+    *,
+    group: npt.NDArray[np.int64],
+    names: list[str],
+    n_resamples: int | None = None,
+) -> list[Share]:
+    """One share per group of features; `group` [n_features] indexes `names`."""
+    votes = count_votes(ratings)
+    n = n_resamples or n_resamples_for(ratings.value.size)
+    by_feature, by_judgement = _resampled(ratings, group, len(names), rng, n)
+    return [
+        _share(ratings, votes, group == index, name, by_feature[index], by_judgement[index])
+        for index, name in enumerate(names)
+    ]
+
+
+def _resampled(
+    ratings: Ratings, group: npt.NDArray[np.int64], n_groups: int, rng: np.random.Generator, n_resamples: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Resampled shares [group, resample], of features by majority and of judgements."""
+    from scipy.sparse import csr_array
+
+    members = csr_array((np.ones(group.size, np.float32), (group, np.arange(group.size))), shape=(n_groups, group.size))
+    judged, positive = incidence(ratings), incidence(ratings, ratings.value >= INTERPRETABLE_FROM)
+    by_feature, by_judgement = [], []
+    for weights in resample(ratings, rng, n_resamples=n_resamples, stratum=group):
+        n_judgements, n_interpretable = judged @ weights.annotators, positive @ weights.annotators
+        reached = weights.features * (n_judgements > 0)
+        # A tie that only resampling made counts half, or it would pull every resample down.
+        win = (np.sign(2 * n_interpretable - n_judgements) + 1) / 2
+        by_feature.append(ratio(members @ (reached * win), members @ reached))
+        by_judgement.append(
+            ratio(members @ (weights.features * n_interpretable), members @ (weights.features * n_judgements))
+        )
+    return np.concatenate(by_feature, axis=1), np.concatenate(by_judgement, axis=1)
+
+
+def _share(
+    ratings: Ratings,
+    votes: Votes,
+    members: npt.NDArray[np.bool_],
+    name: str,
+    by_feature: npt.NDArray[np.float64],
+    by_judgement: npt.NDArray[np.float64],
+) -> Share:
+    rows = members[ratings.feature]
+    counts = Counts(int(rows.sum()), int(members.sum()), int(np.unique(ratings.annotator[rows]).size))
+    of_features = f"share of features interpretable by majority: {name}"
+    of_judgements = f"share of judgements interpretable: {name}"
+    if counts.n_answers == 0:
+        reason = "no answers yet"
+        return Share(undefined(of_features, counts, reason), undefined(of_judgements, counts, reason), 0)
+    chosen = Votes(votes.n_judgements[members], votes.n_interpretable[members])
+    n_ties = chosen.n_ties()
+    note = f"{n_ties} ties counted as no majority" if n_ties else ""
+    share = float(chosen.n_interpretable.sum() / chosen.n_judgements.sum())
+    return Share(
+        _bounded(with_interval(of_features, float(chosen.majority().mean()), counts, by_feature, note)),
+        _bounded(with_interval(of_judgements, share, counts, by_judgement)),
+        n_ties,
+    )
+
+
+def _bounded(figure: Figure) -> Figure:
+    """A share lies between 0 and 1; where all features say the same, resampling sees no doubt and the exact bound is used.
+
+    The bound (Clopper and Pearson) counts features as the independent units.
+    """
+    if figure.value in (0.0, 1.0):
+        bound = 0.025 ** (1.0 / figure.n_features)
+        low, high = (bound, 1.0) if figure.value == 1.0 else (0.0, 1.0 - bound)
+        note = "; ".join(filter(None, [figure.note, "all alike: exact bound over features"]))
+        return figure._replace(low=low, high=high, note=note)
+    return figure if figure.low is None else figure._replace(low=max(figure.low, 0.0))

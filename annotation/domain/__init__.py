@@ -1,0 +1,1 @@
+"""What changes more than one row: keyword-only functions inside transactions, called by views, tasks and commands."""

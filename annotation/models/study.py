@@ -1,0 +1,270 @@
+"""Studies: a campaign, what is judged in it, and the judgements wanted."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from annotation.models.catalog import Feature, Image
+from annotation.models.people import Role
+
+
+def new_join_token() -> str:
+    return secrets.token_urlsafe(16)
+
+
+class Condition(models.TextChoices):
+    """What an item really is; hidden until the study closes."""
+
+    REAL = "real", "feature"
+    RANDOM_DIRECTIONS = "random_directions", "random directions"
+    RESIDUAL_BASIS = "residual_basis", "residual basis"
+    UNTRAINED_DICTIONARY = "untrained_dictionary", "untrained dictionary"
+    SHUFFLED = "shuffled", "patches shuffled between features"
+    CATCH = "catch", "catch item"
+    GOLD = "gold", "gold item"
+
+
+class Study(models.Model):
+    class State(models.TextChoices):
+        DRAFT = "draft", "draft"
+        LAUNCHING = "launching", "launching"
+        OPEN = "open", "open"
+        PAUSED = "paused", "paused"
+        CLOSED = "closed", "closed"
+
+    name = models.CharField(max_length=120)
+    slug = models.SlugField(max_length=80, unique=True)
+    description = models.TextField(blank=True)
+    protocol = models.CharField(max_length=40, default="rate-describe-categorise")
+    protocol_version = models.CharField(max_length=12, default="1.0")
+    state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
+    is_simulated = models.BooleanField(default=False, help_text="Filled by simulated annotators; marked everywhere.")
+    seed = models.BigIntegerField(default=0)
+    sampler = models.JSONField(default=dict, help_text="How features are drawn: see annotation.domain.sampling.")
+    exclusions = models.JSONField(default=dict, help_text="Dead, too rare and prefix-token rules.")
+    overlap = models.IntegerField(default=1, help_text="Judgements wanted per item.")
+    core_overlap = models.IntegerField(default=3, help_text="Judgements wanted per item of the core.")
+    core_share = models.FloatField(default=0.3, help_text="Share of items in the core, drawn by the seed.")
+    control_share = models.FloatField(default=0.1)
+    control_kinds = models.JSONField(default=list)
+    catch_share = models.FloatField(default=0.05)
+    gold_share = models.FloatField(default=0.05)
+    session_length = models.IntegerField(default=60, help_text="Items in one session: the visible '23 of 60'.")
+    consent_text = models.TextField(blank=True)
+    consent_version = models.CharField(max_length=12, default="1.0")
+    join_token = models.CharField(max_length=40, unique=True, default=new_join_token)
+    locked_hash = models.CharField(max_length=64, blank=True)
+    stimuli_digest = models.CharField(max_length=64, blank=True)
+    launch_run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.PROTECT, related_name="studies")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    launched_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    n_slots = models.IntegerField(default=0)
+    n_slots_done = models.IntegerField(default=0)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "studies"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Guideline(models.Model):
+    """One version of the page annotators read; a new version is a new row."""
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="guidelines")
+    version = models.IntegerField()
+    text = models.TextField(help_text="Markdown: headings, lists, emphasis.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "version"], name="guideline_version")]
+        ordering = ["study_id", "-version"]
+
+    def __str__(self) -> str:
+        return f"guideline {self.version} of {self.study_id}"
+
+
+class Category(models.Model):
+    """A category of the first protocol, with the key that chooses it."""
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="categories")
+    name = models.CharField(max_length=60)
+    key = models.CharField(max_length=1)
+    position = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["study", "key"], name="category_key_per_study"),
+            models.UniqueConstraint(fields=["study", "name"], name="category_name_per_study"),
+        ]
+        ordering = ["position", "id"]
+        verbose_name_plural = "categories"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Term(models.Model):
+    """A label somebody used in the study: the vocabulary that type-ahead offers."""
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="terms")
+    text = models.CharField(max_length=120)
+    n_uses = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "text"], name="term_once_per_study")]
+        ordering = ["-n_uses", "text"]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ReferenceItem(models.Model):
+    """A practice item (feedback shown) or a gold item (silent) with its accepted answers and the reason for them.
+
+    ``accepted`` maps a question to the answers that count as right, e.g.
+    {"patch_rating": [3, 4], "image_rating": [1, 4], "category": ["colour"]}; a question left out accepts any answer.
+    """
+
+    class Kind(models.TextChoices):
+        PRACTICE = "practice", "practice"
+        GOLD = "gold", "gold"
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="reference_items")
+    kind = models.CharField(max_length=8, choices=Kind)
+    position = models.IntegerField(default=0)
+    feature = models.ForeignKey(Feature, on_delete=models.PROTECT, related_name="+")
+    accepted = models.JSONField(default=dict)
+    reason = models.TextField(blank=True)
+    stimulus_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "kind", "feature"], name="reference_feature_once")]
+        ordering = ["kind", "position", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} item {self.position}"
+
+
+class Participation(models.Model):
+    """One person in one study: role there, consent, practice, session counters (kept, never counted in a request)."""
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="participations")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="participations")
+    role = models.CharField(max_length=16, choices=Role, default=Role.ANNOTATOR)
+    consented_at = models.DateTimeField(null=True, blank=True)
+    consent_version = models.CharField(max_length=12, blank=True)
+    guideline_version = models.IntegerField(null=True, blank=True)
+    practice_position = models.IntegerField(default=0)
+    practised_at = models.DateTimeField(null=True, blank=True)
+    n_done = models.IntegerField(default=0)
+    n_skipped = models.IntegerField(default=0)
+    n_gold = models.IntegerField(default=0)
+    n_gold_right = models.IntegerField(default=0)
+    joined_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "user"], name="participation_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.study_id}"
+
+
+class Item(models.Model):
+    """One stimulus to judge."""
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="items")
+    feature = models.ForeignKey(Feature, on_delete=models.PROTECT, related_name="items")
+    condition = models.CharField(max_length=24, choices=Condition, default=Condition.REAL)
+    matched_feature = models.ForeignKey(
+        Feature, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="The feature whose density and patch counts a control was thresholded to.",
+    )  # fmt: skip
+    reference = models.ForeignKey(ReferenceItem, null=True, blank=True, on_delete=models.PROTECT, related_name="items")
+    repeat_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="repeats")
+    stratum = models.CharField(max_length=60, blank=True)
+    is_core = models.BooleanField(default=False)
+    seed = models.BigIntegerField(default=0)
+    stimulus_id = models.CharField(max_length=64)
+
+    class Meta:
+        indexes = [models.Index(fields=["study", "condition"], name="item_study_condition")]
+
+    def __str__(self) -> str:
+        return f"item {self.pk}"
+
+
+class Slot(models.Model):
+    """One judgement wanted; claimed under a lease, never counted."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "open"
+        LEASED = "leased", "leased"
+        DONE = "done", "done"
+        WITHDRAWN = "withdrawn", "withdrawn"
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots")
+    item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="slots")
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    priority = models.SmallIntegerField(default=0, help_text="Lower is claimed first.")
+    random_key = models.IntegerField(default=0)
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots"
+    )
+    lease_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["item", "annotator"],
+                condition=Q(state__in=["leased", "done"]),
+                name="slot_once_per_annotator",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["study", "priority", "random_key"], condition=Q(state="open"), name="slot_open"),
+            models.Index(fields=["study", "lease_until"], condition=Q(state="leased"), name="slot_leased"),
+            models.Index(fields=["annotator", "study"], name="slot_annotator"),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.pk} of item {self.item_id}"
+
+
+class StudyEvent(models.Model):
+    """Append-only log of what happened to a study: launch, pause, close, unblinding, edits."""
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="events")
+    at = models.DateTimeField(auto_now_add=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=40)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.study_id}"
+
+
+class ImageReport(models.Model):
+    """Somebody asks that an image be looked at: disturbing, private, broken."""
+
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="reports")
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="image_reports")
+    reporter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    reason = models.TextField()
+    at = models.DateTimeField(auto_now_add=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"report on image {self.image_id}"

@@ -1,0 +1,15 @@
+"""Pages and endpoints, a list per noun; each list lives beside its views."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("annotation.views.account")),
+    path("", include("annotation.views.catalog")),
+    path("", include("annotation.views.features")),
+    path("", include("annotation.views.runs")),
+    path("", include("annotation.views.studies")),
+    path("", include("annotation.views.work")),
+    path("", include("annotation.views.exports")),
+]

@@ -1,0 +1,35 @@
+"""Who may open what: decorators that every view wears.
+
+A page somebody may not know of answers 404 (a study of others); a page of another role answers 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+
+from annotation.models import User
+
+View = Callable[..., HttpResponseBase]
+
+
+def signed_in_user(request: HttpRequest) -> User:
+    """The user of a request that a decorator has already let in."""
+    return cast(User, request.user)
+
+
+def researcher_required(view: View) -> View:
+    """Researchers and administrators only; others 403, strangers to the login page."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not signed_in_user(request).is_researcher:
+            raise PermissionDenied("This page is for researchers; ask an administrator for the role.")
+        return view(request, *args, **kwargs)
+
+    return cast(View, login_required(guarded))

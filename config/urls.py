@@ -1,0 +1,12 @@
+"""Every address of the site; the pages of each noun are listed in its views module."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("annotation.urls")),
+    path("", include("analysis.urls")),
+]
