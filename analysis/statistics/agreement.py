@@ -159,4 +159,5 @@ def _gwet_weights(n_categories: int, scale: Scale) -> Floats:
     if scale is Scale.NOMINAL:
         return np.eye(n_categories)
     steps = np.abs(np.subtract.outer(np.arange(n_categories), np.arange(n_categories)))
-    return 1 - (steps * (steps + 1) / 2) / (n_categories * (n_categories - 1) / 2)
+    weights: Floats = 1 - (steps * (steps + 1) / 2) / (n_categories * (n_categories - 1) / 2)
+    return weights

@@ -68,4 +68,5 @@ def incidence(ratings: Ratings, row_value: npt.ArrayLike = 1.0) -> Any:
 def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Elementwise quotient, NaN where the denominator is zero."""
     out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=out, where=denominator != 0)
+    np.divide(numerator, denominator, out=out, where=denominator != 0)
+    return out

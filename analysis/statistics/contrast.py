@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.bootstrap import n_resamples_for, ratio
-from analysis.statistics.bootstrap import incidence as incidence_of
-from analysis.statistics.bootstrap import resample
+from analysis.statistics.bootstrap import incidence, n_resamples_for, ratio, resample
 from analysis.statistics.figures import Counts, Figure, undefined, with_interval
 from analysis.statistics.ratings import Ratings
 
@@ -39,7 +37,7 @@ def auc_over_controls(
     if not is_control.any() or is_control.all():
         missing = "controls" if not is_control.any() else "real features"
         return undefined(of, counts, f"undefined: no answers on {missing}")
-    tables = [incidence_of(ratings, ratings.value == category) for category in range(1, n_categories + 1)]
+    tables = [incidence(ratings, ratings.value == category) for category in range(1, n_categories + 1)]
     ones = np.ones((ratings.n_annotators, 1)), np.ones((ratings.n_features, 1))
     value = float(_auc(_histograms(tables, is_control, *ones))[0])
     n = n_resamples or n_resamples_for(ratings.value.size)

@@ -111,7 +111,7 @@ def _share(
 
 
 def _bounded(figure: Figure) -> Figure:
-    """A share lies between 0 and 1; where all features say the same, resampling sees no doubt and the exact bound is used.
+    """A share lies between 0 and 1; where all features are alike resampling sees no doubt, and the exact bound is used.
 
     The bound (Clopper and Pearson) counts features as the independent units.
     """

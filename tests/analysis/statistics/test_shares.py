@@ -1,0 +1,123 @@
+"""Shares by majority: by hand, against the slow version, and whether the interval covers the truth."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from analysis.statistics.bootstrap import resample
+from analysis.statistics.ratings import Ratings, make_ratings
+from analysis.statistics.shares import Share, count_votes, share_interpretable
+
+
+def whole(ratings: Ratings, n_resamples: int = 200, seed: int = 0) -> Share:
+    group = np.zeros(ratings.n_features, dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    return share_interpretable(ratings, rng, group=group, names=["all"], n_resamples=n_resamples)[0]
+
+
+def test_majorities_by_hand() -> None:
+    # feature 0: 4, 3, 1 -> yes; feature 1: 3, 2, cannot tell -> no; feature 2: 4, 1 -> tie; feature 3: 3 -> yes
+    ratings = make_ratings([0, 0, 0, 1, 1, 1, 2, 2, 3], [0, 1, 2, 0, 1, 2, 0, 1, 2], [4, 3, 1, 3, 2, 0, 4, 1, 3])
+    share = whole(ratings)
+    assert count_votes(ratings).majority().tolist() == [True, False, False, True]
+    assert share.features.value == 0.5
+    assert share.judgements.value == pytest.approx(5 / 9)
+    assert (share.n_ties, share.features.n_answers, share.features.n_features, share.features.n_annotators) == (
+        1,
+        9,
+        4,
+        3,
+    )
+    assert "1 ties counted as no majority" in share.features.note
+
+
+def test_groups_are_counted_apart_and_an_empty_one_says_so() -> None:
+    ratings = make_ratings([0, 1, 2, 3], [0, 0, 1, 1], [4, 4, 1, 4])
+    group = np.array([0, 0, 1, 1])
+    first, second, third = share_interpretable(
+        ratings, np.random.default_rng(0), group=group, names=["a", "b", "c"], n_resamples=50
+    )
+    assert (first.features.value, second.features.value) == (1.0, 0.5)
+    assert (third.features.value, third.features.note) == (None, "no answers yet")
+
+
+def test_all_alike_gets_the_exact_bound_and_not_a_point() -> None:
+    share = whole(make_ratings(np.arange(10), np.zeros(10), np.full(10, 4)))
+    assert share.features.low == pytest.approx(0.025 ** (1 / 10))
+    assert share.features.high == 1.0
+    assert (
+        share.features.note
+        == "one annotator: the interval speaks of features only; all alike: exact bound over features"
+    )
+
+
+def test_resampled_shares_equal_the_slow_ones() -> None:
+    """Each resample spelled out: annotators and features repeated as often as they were drawn."""
+    rng = np.random.default_rng(5)
+    feature, annotator = np.divmod(np.arange(60), 4)
+    ratings = make_ratings(feature, annotator, rng.integers(0, 5, size=60))
+    weights = next(resample(ratings, np.random.default_rng(1), n_resamples=8))
+    assert np.all(weights.annotators.sum(axis=0) == 4)
+    assert np.all(weights.features.sum(axis=0) == 15)
+    from analysis.statistics.shares import _resampled
+
+    by_feature, by_judgement = _resampled(ratings, np.zeros(15, np.int64), 1, np.random.default_rng(1), 8)
+    for draw in range(8):
+        wins, votes = [], []
+        for f in np.repeat(np.arange(15), weights.features[:, draw].astype(int)):
+            mine = [
+                bool(value >= 3)
+                for a, value in zip(
+                    ratings.annotator[ratings.feature == f], ratings.value[ratings.feature == f], strict=True
+                )
+                for _ in range(int(weights.annotators[a, draw]))
+            ]
+            wins.append(0.5 * (1 + np.sign(2 * sum(mine) - len(mine))))
+            votes.extend(mine)
+        assert by_feature[0, draw] == pytest.approx(np.mean(wins))
+        assert by_judgement[0, draw] == pytest.approx(np.mean(votes))
+
+
+def test_draws_stay_within_their_stratum() -> None:
+    ratings = make_ratings(np.arange(9), np.zeros(9), np.ones(9))
+    stratum = np.array([0, 1, 0, 2, 1, 1, 0, 2, 2])
+    for weights in resample(ratings, np.random.default_rng(0), n_resamples=30, stratum=stratum):
+        for index in range(3):
+            assert np.all(weights.features[stratum == index].sum(axis=0) == 3)
+
+
+def simulate(rng: np.random.Generator, n_features: int, n_annotators: int, overlap: int) -> Ratings:
+    """Logits of features and annotators with the standard deviations of research/annotation.md §3."""
+    features, annotators = rng.normal(1, 1.5, n_features), rng.normal(0, 0.5, n_annotators)
+    feature = np.repeat(np.arange(n_features), overlap)
+    annotator = np.concatenate([rng.permutation(n_annotators)[:overlap] for _ in range(n_features)])
+    chance = 1 / (1 + np.exp(-(features[feature] + annotators[annotator])))
+    return make_ratings(feature, annotator, np.where(rng.random(feature.size) < chance, 4, 1))
+
+
+@pytest.mark.parametrize(("n_features", "n_annotators"), [(84, 20), (120, 8)])
+def test_the_two_way_interval_covers_the_truth(n_features: int, n_annotators: int) -> None:
+    # Each feature anew with three annotators each anew: the truth of the majority of three, and of one judgement.
+    rng = np.random.default_rng(2)
+    chance = 1 / (1 + np.exp(-(rng.normal(1, 1.5, (200_000, 1)) + rng.normal(0, 0.5, (200_000, 3)))))
+    answers = rng.random(chance.shape) < chance
+    truth = (float(np.mean(answers.sum(axis=1) >= 2)), float(np.mean(answers)))
+    hits = np.zeros(2)
+    for trial in range(120):
+        share = whole(simulate(rng, n_features, n_annotators, 3), 200, trial)
+        for index, figure in enumerate((share.features, share.judgements)):
+            assert figure.low is not None
+            assert figure.high is not None
+            hits[index] += figure.low <= truth[index] <= figure.high
+    assert np.all(hits / 120 >= 0.92), hits
+    assert hits.min() < 120, "an interval that never misses says nothing"
+
+
+def test_thousands_of_features_take_two_seconds_at_most() -> None:
+    ratings = simulate(np.random.default_rng(0), 6600, 3, 3)
+    started = time.process_time()
+    whole(ratings, 2000)
+    assert time.process_time() - started < 2.0
