@@ -109,11 +109,16 @@ class ArtifactStore:
 
     def find(self, request_key: str) -> Artifact | None:
         """The finished artefact that answered this request, if there is one."""
+        found = self.find_all(request_key)
+        return found[0] if found else None
+
+    def find_all(self, request_key: str) -> list[Artifact] | None:
+        """All finished artefacts that answered this request; None unless every one of them is still there."""
         link = self.root / "requests" / request_key
         if not link.is_file():
             return None
         try:
-            return self.open(link.read_text().strip())
+            return [self.open(digest) for digest in link.read_text().split()]
         except ArtifactError:
             return None
 
@@ -158,7 +163,7 @@ class ArtifactStore:
                 "libraries": library_versions(), "python": platform.python_version(),
             }  # fmt: skip
             writer.artifact = self._publish(writer, manifest)
-            self._remember(key, writer.artifact.digest)
+            self.remember(key, [writer.artifact.digest])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -178,12 +183,13 @@ class ArtifactStore:
                     raise
         return Artifact(digest=digest, kind=writer.kind, folder=target)
 
-    def _remember(self, key: str, digest: str) -> None:
+    def remember(self, request_key: str, digests: Sequence[str]) -> None:
+        """Note which artefacts answered a request."""
         folder = self.root / "requests"
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{key}-{secrets.token_hex(4)}"
-        temporary.write_text(digest)
-        os.replace(temporary, folder / key)
+        temporary = folder / f".{request_key}-{secrets.token_hex(4)}"
+        temporary.write_text("\n".join(digests))
+        os.replace(temporary, folder / request_key)
 
 
 def canonical_json(value: Any) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+from workers.artifacts import ArtifactStore
+
 
 class ConfigError(ValueError):
     """A value of a stage config is wrong; the message is fit for the user."""
@@ -140,24 +142,25 @@ StageConfig = (
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage by name: its config, the queue it runs on and the module that executes it."""
+    """A stage by name: its config, the queue it runs on, the module that executes it and what its units are."""
 
     name: str
     config_class: type[StageConfig]
     queue: str
     executor: str
+    unit: str
     revision: int = 1
 
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model"),
-        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary"),
-        Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control"),
-        Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars"),
-        Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary"),
-        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli"),
+        Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
+        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens"),
+        Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
+        Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images"),
+        Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli"),
     )
 }
 
@@ -188,3 +191,9 @@ def parent_digests(config: StageConfig) -> list[str]:
 
 def config_to_dict(config: StageConfig) -> dict[str, Any]:
     return asdict(config)
+
+
+def run_request(store: ArtifactStore, stage: str, config: StageConfig) -> str:
+    """The key under which a run's artefacts are found again, so that the same request computes nothing."""
+    revision = STAGES[stage].revision
+    return store.request_key(f"run:{stage}", revision, config_to_dict(config), parent_digests(config))
