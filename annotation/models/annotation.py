@@ -16,10 +16,12 @@ class Annotation(models.Model):
     """
 
     uuid = models.UUIDField(unique=True, help_text="Made by the client: the same answer sent twice is one row.")
-    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="annotations")
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="annotations", db_index=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="annotations")
     slot = models.ForeignKey(Slot, null=True, blank=True, on_delete=models.PROTECT, related_name="annotations")
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="annotations")
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="annotations", db_index=False
+    )
     revision_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="revisions")
     is_current = models.BooleanField(default=True)
     is_late_extra = models.BooleanField(default=False, help_text="Came after its slot was filled; kept, counted apart.")
@@ -55,7 +57,10 @@ class Annotation(models.Model):
                 condition=Q(image_rating__isnull=True) | Q(image_rating__range=(1, 4)), name="image_rating_1_to_4"
             ),
         ]
-        indexes = [models.Index(fields=["study", "id"], name="annotation_study_id")]
+        indexes = [
+            models.Index(fields=["study", "id"], name="annotation_study_id"),
+            models.Index(fields=["annotator", "study", "id"], name="annotation_annotator"),
+        ]
 
     def __str__(self) -> str:
         return str(self.uuid)

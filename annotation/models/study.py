@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import uuid
 
 from django.conf import settings
 from django.db import models
@@ -11,9 +12,15 @@ from django.db.models import Q
 from annotation.models.catalog import Feature, Image
 from annotation.models.people import Role
 
+QUEUE_KEYS = 2**31
 
 def new_join_token() -> str:
     return secrets.token_urlsafe(16)
+
+
+def new_queue_position() -> int:
+    """Where in the ring of slots a person starts, so that people neither queue for the same rows nor share an order."""
+    return secrets.randbelow(QUEUE_KEYS)
 
 
 class Condition(models.TextChoices):
@@ -64,6 +71,7 @@ class Study(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     launched_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    n_items = models.IntegerField(default=0)
     n_slots = models.IntegerField(default=0)
     n_slots_done = models.IntegerField(default=0)
 
@@ -169,6 +177,8 @@ class Participation(models.Model):
     n_skipped = models.IntegerField(default=0)
     n_gold = models.IntegerField(default=0)
     n_gold_right = models.IntegerField(default=0)
+    queue_position = models.BigIntegerField(default=new_queue_position)
+    queue_empty_at = models.DateTimeField(null=True, blank=True, help_text="When a whole lap found nothing to claim.")
     joined_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
 
@@ -195,6 +205,7 @@ class Item(models.Model):
     is_core = models.BooleanField(default=False)
     seed = models.BigIntegerField(default=0)
     stimulus_id = models.CharField(max_length=64)
+    accepted = models.JSONField(default=dict, help_text="Accepted answers of a catch or gold item, as frozen at launch.")
 
     class Meta:
         indexes = [models.Index(fields=["study", "condition"], name="item_study_condition")]
@@ -204,21 +215,25 @@ class Item(models.Model):
 
 
 class Slot(models.Model):
-    """One judgement wanted; claimed under a lease, never counted."""
+    """One judgement wanted; claimed under a lease, never counted.
+
+    A *seen* slot is not wanted: it records that the person passed on the item, or answered too late to count, so that
+    one look at (item, annotator) tells whether the item may be offered to that person.
+    """
 
     class State(models.TextChoices):
         OPEN = "open", "open"
         LEASED = "leased", "leased"
         DONE = "done", "done"
+        SEEN = "seen", "seen without an answer that counts"
         WITHDRAWN = "withdrawn", "withdrawn"
 
-    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots")
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots", db_index=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="slots")
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
-    priority = models.SmallIntegerField(default=0, help_text="Lower is claimed first.")
-    random_key = models.IntegerField(default=0)
+    random_key = models.IntegerField(default=0, help_text="Place in the ring that everybody walks from their own start.")
     annotator = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots"
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots", db_index=False
     )
     lease_until = models.DateTimeField(null=True, blank=True)
 
@@ -226,14 +241,14 @@ class Slot(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["item", "annotator"],
-                condition=Q(state__in=["leased", "done"]),
+                condition=Q(state__in=["leased", "done", "seen"]),
                 name="slot_once_per_annotator",
             )
         ]
         indexes = [
-            models.Index(fields=["study", "priority", "random_key"], condition=Q(state="open"), name="slot_open"),
+            models.Index(fields=["study", "random_key"], condition=Q(state="open"), name="slot_open"),
             models.Index(fields=["study", "lease_until"], condition=Q(state="leased"), name="slot_leased"),
-            models.Index(fields=["annotator", "study"], name="slot_annotator"),
+            models.Index(fields=["annotator", "study"], condition=Q(state="leased"), name="slot_leased_to"),
         ]
 
     def __str__(self) -> str:
@@ -259,6 +274,7 @@ class StudyEvent(models.Model):
 class ImageReport(models.Model):
     """Somebody asks that an image be looked at: disturbing, private, broken."""
 
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4)
     image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="reports")
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="image_reports")
     reporter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
