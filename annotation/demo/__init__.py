@@ -1,0 +1,1 @@
+"""The demo: shapes world taken through the same commands and runs that real images take."""
