@@ -13,7 +13,7 @@ from annotation.models.catalog import (
     VisionModel,
 )
 from annotation.models.people import ApiToken, Role, User
-from annotation.models.run import Chunk, Run, RunLogLine, RunMetric
+from annotation.models.run import PLAN_PHASE, Chunk, Run, RunLogLine, RunMetric, Worker
 from annotation.models.study import (
     Category,
     Condition,
@@ -30,6 +30,7 @@ from annotation.models.study import (
 
 __all__ = [
     "CONTROL_KINDS",
+    "PLAN_PHASE",
     "Annotation",
     "ApiToken",
     "Category",
@@ -60,4 +61,5 @@ __all__ = [
     "Term",
     "User",
     "VisionModel",
+    "Worker",
 ]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
+
 from django.conf import settings
 from django.db import models
+
+PLAN_PHASE = -1
+N_ATTEMPTS = 5  # a chunk whose worker died this often is given up: it would kill the next worker too
+
+
+def new_token() -> str:
+    return secrets.token_hex(4)
 
 
 class Run(models.Model):
@@ -27,6 +36,9 @@ class Run(models.Model):
     n_units_done = models.BigIntegerField(default=0)
     n_units = models.BigIntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    phase = models.IntegerField(default=PLAN_PHASE, help_text="Chunks of this phase may be claimed.")
+    token = models.CharField(max_length=8, default=new_token, editable=False, help_text="Names the working folder.")
+    note = models.TextField(blank=True)
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
     device = models.CharField(max_length=80, blank=True)
@@ -44,6 +56,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.pk}: {self.title or self.stage}"
+
+    @property
+    def folder_name(self) -> str:
+        """The working folder under ARTIFACT_ROOT/runs; the token keeps two databases on one root apart."""
+        return f"{self.pk}-{self.token}"
 
     @property
     def is_over(self) -> bool:
@@ -70,7 +87,9 @@ class Chunk(models.Model):
     phase = models.IntegerField(default=0)
     payload = models.JSONField(default=dict)
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
-    attempt = models.IntegerField(default=0)
+    is_checkpoint = models.BooleanField(default=False, help_text="Its output is read by the next phase only.")
+    attempt = models.IntegerField(default=0, help_text="Counts claims and never goes back: it fences late results.")
+    last_attempt = models.IntegerField(default=N_ATTEMPTS, help_text="The attempt after which it is given up.")
     owner = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     n_units = models.BigIntegerField(default=0)
@@ -82,7 +101,10 @@ class Chunk(models.Model):
     class Meta:
         ordering = ["run_id", "phase", "index"]
         constraints = [models.UniqueConstraint(fields=["run", "kind", "index"], name="chunk_once_per_run")]
-        indexes = [models.Index(fields=["state", "lease_until"], name="chunk_state_lease")]
+        indexes = [
+            models.Index(fields=["state", "lease_until"], name="chunk_state_lease"),
+            models.Index(fields=["run", "phase", "state"], name="chunk_run_phase_state"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} chunk {self.index} of run {self.run_id}"
@@ -105,6 +127,7 @@ class RunMetric(models.Model):
 
 class RunLogLine(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines")
+    chunk = models.ForeignKey(Chunk, null=True, blank=True, on_delete=models.CASCADE, related_name="log_lines")
     at = models.DateTimeField(auto_now_add=True)
     text = models.TextField()
 
@@ -113,3 +136,17 @@ class RunLogLine(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Worker(models.Model):
+    """A worker process that was seen, so that a page can say when nobody serves a queue."""
+
+    name = models.CharField(max_length=120)
+    queue = models.CharField(max_length=16)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "queue"], name="worker_once_per_queue")]
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.queue}"
