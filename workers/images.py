@@ -1,0 +1,178 @@
+"""Image sets: a fixed order of images, referenced in place by content hash under a root that each host maps anew.
+
+The artefact `image-set` holds no pixels, only `images.parquet` (one row per image) and `classes.json`. Everything later
+addresses an image by its index in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from workers.artifacts import Artifact, ArtifactStore
+from workers.image_decoding import ImageImportError, decode_image, decode_mask, load_image
+from workers.image_scan import Scan, scan_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "ImageImportError", "ImageSetReader", "check_root", "image_batches", "load_image", "scan_folder", "write_image_set",
+]  # fmt: skip
+
+VISIBILITIES = ("public", "signed-in", "team")
+COLUMNS = pa.schema(
+    [
+        ("index", pa.int32()), ("path", pa.string()), ("sha256", pa.string()), ("width", pa.int32()),
+        ("height", pa.int32()), ("label", pa.string()), ("label_index", pa.int32()), ("mask_path", pa.string()),
+        ("mask_sha256", pa.string()), ("attributes", pa.string()),
+    ]
+)  # fmt: skip
+AHEAD = 2  # batches decoded ahead of the one in use
+
+
+def write_image_set(store: ArtifactStore, scan: Scan, *, name: str, licence: str, visibility: str) -> Artifact:
+    """Write the artefact `image-set` of a finished scan."""
+    if visibility not in VISIBILITIES:
+        raise ValueError(f"The visibility '{visibility}' is unknown; give one of {', '.join(VISIBILITIES)}.")
+    rows = [
+        {**vars(record), "index": index, "attributes": json.dumps(record.attributes, sort_keys=True)}
+        for index, record in enumerate(scan.records)
+    ]
+    with store.write("image-set", config={"name": name, "licence": licence, "visibility": visibility}) as writer:
+        pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), writer.folder / "images.parquet")
+        writer.write_json("classes.json", scan.classes)
+    assert writer.artifact is not None
+    return writer.artifact
+
+
+class ImageSetReader:
+    """The images of a set on this host. Every file read is checked against the hash it was imported with."""
+
+    def __init__(self, artifact: Artifact, root: Path | str) -> None:
+        assert artifact.kind == "image-set", artifact.kind
+        self.artifact = artifact
+        self.digest = artifact.digest
+        self.root = Path(root)
+        self.classes: list[str] = artifact.json("classes.json")
+        self.table: dict[str, list[Any]] = pq.read_table(artifact.path("images.parquet")).to_pydict()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def paths(self) -> list[str]:
+        return self.table["path"]
+
+    @property
+    def hashes(self) -> list[str]:
+        return self.table["sha256"]
+
+    @property
+    def labels(self) -> list[str | None]:
+        return self.table["label"]
+
+    @cached_property
+    def label_indices(self) -> NDArray[np.int64]:
+        """[image] position of the label among the classes, -1 without one."""
+        return np.array(self.table["label_index"], dtype=np.int64)
+
+    @property
+    def mask_paths(self) -> list[str | None]:
+        return self.table["mask_path"]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of the upright image."""
+        return self.table["width"][index], self.table["height"][index]
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.table["attributes"][index])
+        return found
+
+    def indices_where(self, attribute: str, value: Any) -> NDArray[np.int64]:
+        """The images whose attribute has this value, in order."""
+        return np.array([i for i in range(len(self)) if self.attributes(i).get(attribute) == value], dtype=np.int64)
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes; raises ImageImportError if it is gone or not the one that was imported."""
+        return read_checked(self.root, self.paths[index], self.hashes[index])
+
+    def load(self, index: int) -> Image.Image:
+        return decode_image(self.read(index), self.paths[index])
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        """[y, x] true on the object, or None where the image has no mask."""
+        path = self.mask_paths[index]
+        if path is None:
+            return None
+        return decode_mask(read_checked(self.root, path, self.table["mask_sha256"][index]), path)
+
+
+def read_checked(root: Path, path: str, sha256: str) -> bytes:
+    try:
+        content = (root / path).read_bytes()
+    except OSError as error:
+        raise ImageImportError(
+            f"The image '{path}' cannot be read under '{root}' ({error.strerror}); tell where the images are with "
+            "relink_images."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ImageImportError(f"The file '{path}' under '{root}' is not the one that was imported; put it back.")
+    return content
+
+
+def check_root(artifact: Artifact, root: Path | str, n_sampled: int | None = None) -> int:
+    """Make sure that `root` holds the images of the set, all or an even sample; returns how many were compared."""
+    folder = Path(root)
+    if not folder.is_dir():
+        raise ImageImportError(f"There is no folder '{folder}' on this host.")
+    reader = ImageSetReader(artifact, folder)
+    indices = list(range(len(reader)))
+    if n_sampled is not None and n_sampled < len(indices):
+        indices = sorted(random.Random(artifact.digest).sample(indices, n_sampled))
+    for index in indices:
+        reader.read(index)
+        if reader.mask_paths[index] is not None:
+            reader.mask(index)
+    return len(indices)
+
+
+def image_batches(
+    reader: ImageSetReader,
+    transform: Callable[[Image.Image], Tensor],
+    indices: Sequence[int],
+    batch_size: int,
+    n_threads: int = 2,
+) -> Iterator[Tensor]:
+    """Transformed images `[batch, 3, height, width]` in the given order, decoded ahead by a few threads."""
+    import torch
+
+    def load(index: int) -> Tensor:
+        return transform(reader.load(index))
+
+    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    waiting: deque[list[Future[Tensor]]] = deque()
+    with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
+        try:
+            for batch in batches:
+                waiting.append([pool.submit(load, int(index)) for index in batch])
+                if len(waiting) > AHEAD:
+                    yield torch.stack([future.result() for future in waiting.popleft()])
+            while waiting:
+                yield torch.stack([future.result() for future in waiting.popleft()])
+        finally:
+            for future in (f for futures in waiting for f in futures):
+                future.cancel()
