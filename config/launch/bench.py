@@ -1,0 +1,82 @@
+"""./run bench NAME: which command measures what, and the servers it needs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from config.launch.broker import broker_url, find_server, is_answering, server_command
+from config.launch.postgresql import Cluster
+from config.launch.processes import LaunchError, Services, say
+from config.launch.system import install_packages
+
+BENCHMARKS = {
+    "queue": "claims and answers under load",
+    "annotation": "the annotation page in a browser",
+    "dictionaries": "steps of training",
+    "exemplars": "collecting against its parts",
+    "analysis": "report and export",
+    "circuits": "attribution graphs",
+    "attribution": "attribution maps",
+}
+ON_SERVERS = {"queue", "annotation", "analysis"}
+
+
+def run_benchmark(root: Path, python: Path, name: str, arguments: list[str]) -> int:
+    command = [str(python), *command_of(root, name)]
+    with tempfile.TemporaryDirectory(prefix="vitrine-bench-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
+        on_sqlite = "--sqlite" in arguments
+        rest = [argument for argument in arguments if argument != "--sqlite"]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        with Services(Path(folder) / "logs", env, root) as services:
+            if name not in ON_SERVERS or os.environ.get("VITRINE_DATABASE_URL"):
+                return services.run("bench", [*command, *rest])
+            return run_on_servers(services, Path(folder), python, [*command, *rest], on_sqlite=on_sqlite)
+
+
+def command_of(root: Path, name: str) -> list[str]:
+    """A module of the core where there is one, else a management command."""
+    if (root / "workers" / "benchmarks" / f"{name}.py").exists():
+        return ["-m", f"workers.benchmarks.{name}"]
+    if any(
+        (root / app / "management" / "commands" / f"bench_{name}.py").exists() for app in ("annotation", "analysis")
+    ):
+        return ["manage.py", f"bench_{name}"]
+    raise LaunchError(f"The benchmark '{name}' ({BENCHMARKS[name]}) is not built yet.")
+
+
+def run_on_servers(services: Services, folder: Path, python: Path, command: list[str], *, on_sqlite: bool) -> int:
+    """A throw-away PostgreSQL (or a SQLite file) and a private broker, migrated and empty."""
+    socket_path = folder / "valkey.sock"
+    (folder / "static").mkdir()
+    services.env |= {
+        "VITRINE_DATA_ROOT": str(folder),
+        "VITRINE_BROKER_URL": broker_url(socket_path),
+        "VITRINE_STATIC_STORAGE": "plain",
+    }
+    services.start("broker", server_command(find_server(python.parent.parent), socket_path))
+    services.wait_for(lambda: is_answering(socket_path), "The broker", seconds=60)
+    cluster = None if on_sqlite else make_cluster()
+    try:
+        if cluster is not None:
+            cluster.start()
+            cluster.create_database("vitrine")
+        services.env["VITRINE_DATABASE_URL"] = (
+            cluster.url("vitrine") if cluster else f"sqlite:///{folder / 'bench.sqlite3'}"
+        )
+        if services.run("migrate", [str(python), "manage.py", "migrate", "--noinput"], log=True) != 0:
+            raise LaunchError((services.logs_path / "migrate.log").read_text(errors="replace"))
+        say(f"Measuring on {'SQLite' if on_sqlite else 'PostgreSQL'}.")
+        return services.run("bench", command)
+    finally:
+        if cluster is not None:
+            cluster.remove()
+
+
+def make_cluster() -> Cluster:
+    try:
+        return Cluster()
+    except LaunchError:
+        install_packages(["postgresql"], "This benchmark needs PostgreSQL")
+        return Cluster()
