@@ -116,7 +116,7 @@ def start_worker(
     """`start_worker("gpu")` starts a real Celery worker in another process and returns it once it takes messages.
 
     Write to the database before or after: the test's rows are committed, and the worker sees them. `.kill()` is
-    kill -9 of the worker and its children; `start_worker("beat")` starts the scheduler of the sweeper.
+    kill -9 of the worker and its children.
     """
     started: list[WorkerProcess] = []
 
@@ -134,8 +134,8 @@ def start_worker(
 
 @pytest.fixture
 def workers(start_worker: Callable[..., WorkerProcess]) -> dict[str, WorkerProcess]:
-    """One real worker per queue, and the scheduler."""
-    return {queue: start_worker(queue) for queue in ("gpu", "cpu", "interactive", "beat")}
+    """One real worker per queue."""
+    return {queue: start_worker(queue) for queue in ("gpu", "cpu", "interactive")}
 
 
 @pytest.fixture(scope="session")

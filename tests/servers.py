@@ -109,19 +109,18 @@ class BrokerServer:
 
 
 class WorkerProcess:
-    """A Celery worker (or, for the queue "beat", the scheduler) in a process of its own."""
+    """A Celery worker in a process of its own."""
 
     def __init__(self, queue: str, log_path: Path, environment: Mapping[str, str]) -> None:
         self.queue = queue
         self.log_path = log_path
-        command = bound(worker_command(Path(sys.executable), queue, log_path.parent))
+        command = bound(worker_command(Path(sys.executable), queue))
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         self.service = start_service(queue, command, env=env, log_path=log_path, cwd=ROOT)
 
     def is_ready(self) -> bool:
         assert self.service.is_alive, f"the {self.queue} worker ended:\n{tail(self.log_path)}"
-        log = self.log_path.read_text(errors="replace")
-        return " ready." in log or "beat: Starting" in log
+        return " ready." in self.log
 
     def wait_until_ready(self) -> None:
         poll(self.is_ready, f"the start of the {self.queue} worker", seconds=90)

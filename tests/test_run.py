@@ -193,7 +193,7 @@ class RunningSite(NamedTuple):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[RunningSite]:
-    """`./run serve --workers` on an empty folder: broker, web server, workers and scheduler, all real."""
+    """`./run serve --workers` on an empty folder: broker, web server and workers, all real."""
     port = free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "DJANGO_"))}
     env |= {"VITRINE_DATA_ROOT": str(tmp_path)}

@@ -12,7 +12,7 @@ from config.launch.bench import BENCHMARKS, run_benchmark
 from config.launch.install import DEVELOPMENT, ensure_installed
 from config.launch.processes import LaunchError, StopRequested, bound, say, start_service, stop_signals
 from config.launch.system import ensure_test_programs
-from config.launch.workers import QUEUES, SCHEDULER, worker_command
+from config.launch.workers import QUEUES, worker_command
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LINTERS = {
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", action="store_true", help="also a broker, unless named, and a worker per queue")
 
     worker = commands.add_parser("worker", help="run one worker")
-    worker.add_argument("queue", choices=[*QUEUES, SCHEDULER], help="beat is the scheduler: run one of it")
+    worker.add_argument("queue", choices=list(QUEUES))
 
     bench = commands.add_parser("bench", help="measure (arguments go to the benchmark)")
     bench.add_argument("name", choices=sorted(BENCHMARKS))
@@ -126,9 +126,7 @@ def lint() -> int:
 
 
 def worker(queue: str) -> int:
-    folder = site.data_root(ROOT)
-    folder.mkdir(parents=True, exist_ok=True)
-    return foreground(worker_command(ensure_installed(ROOT), queue, folder), patience=60)
+    return foreground(worker_command(ensure_installed(ROOT), queue), patience=60)
 
 
 def foreground(command: list[str], *, patience: float = 5.0) -> int:

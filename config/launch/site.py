@@ -1,4 +1,4 @@
-"""The site as a set of processes: broker, web server, one worker per queue, scheduler."""
+"""The site as a set of processes: broker, web server, one worker per queue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from config.launch.broker import broker_url, find_server, is_answering, server_command, socket_path_in
 from config.launch.install import ensure_installed, venv_python
 from config.launch.processes import LaunchError, Services, StopRequested, say
-from config.launch.workers import QUEUES, SCHEDULER, worker_command
+from config.launch.workers import QUEUES, worker_command
 
 PLACES = ("VITRINE_DATABASE_URL", "VITRINE_BROKER_URL", "VITRINE_ARTIFACT_ROOT", "VITRINE_EXPORT_ROOT")
 WEB_SECONDS = 180.0
@@ -167,8 +167,8 @@ def start_web(site: Site, services: Services, *, n_threads: int, n_workers: int 
 
 
 def start_workers(site: Site, services: Services) -> None:
-    for queue in (*QUEUES, SCHEDULER):
-        services.start(f"worker-{queue}", worker_command(site.python, queue, site.folder))
+    for queue in QUEUES:
+        services.start(f"worker-{queue}", worker_command(site.python, queue))
 
 
 def serve_until_stopped(services: Services) -> int:

@@ -1,4 +1,4 @@
-"""The command line of a worker: one per queue, and the scheduler that wakes the sweeper."""
+"""The command line of a worker, one per queue. Each has a clock of its own, so no scheduler is needed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ QUEUES = {
     "cpu": "imports, stimuli, exports, sweeping",
     "interactive": "what somebody waits for in the browser",
 }
-SCHEDULER = "beat"
 
 
-def worker_command(python: Path, queue: str, folder: Path) -> list[str]:
+def worker_command(python: Path, queue: str) -> list[str]:
     """Prefork with one child: the only pool that answers pings and can be cancelled during a task."""
     celery = [str(python), "-m", "celery", "--app", "workers.celery"]
-    if queue == SCHEDULER:
-        return [*celery, "beat", "--schedule", str(folder / "beat-schedule"), "--pidfile=", "--loglevel=info"]
     options = [f"--queues={queue}", f"--hostname={queue}@%h", "--pool=prefork", "--concurrency=1"]
     return [*celery, "worker", *options, "--loglevel=info", "--without-gossip", "--without-mingle"]
