@@ -146,6 +146,9 @@ class ExemplarSet(models.Model):
     dictionary = models.ForeignKey(Dictionary, on_delete=models.PROTECT, related_name="exemplar_sets")
     image_set = models.ForeignKey(ImageSet, on_delete=models.PROTECT, related_name="exemplar_sets")
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="exemplar_sets")
+    counts = models.JSONField(
+        default=dict, help_text="By hookpoint: n_features and n_dead, counted as the features are loaded."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

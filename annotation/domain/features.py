@@ -1,0 +1,131 @@
+"""Exemplars become Feature rows: the few numbers per feature that people filter and sort by, bulk-loaded.
+
+Maps, image lists and histograms stay in the artefact and are read row by row (annotation/domain/exemplar_rows.py).
+A feature that exists already keeps its row, because items and reference items point at it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from annotation.models import Dictionary, ExemplarSet, Feature, ImageSet, Run
+from workers.artifacts import Artifact
+
+BATCH = 2000
+BLOCK_OF_HOOKPOINT = re.compile(r"blocks\.(\d+)")
+IDENTITY = ("dictionary", "hookpoint", "latent", "pole")
+REFRESHED = (
+    "exemplar_set", "block", "density", "mean", "maximum", "prefix_share", "n_images_active", "promoted_class",
+)  # fmt: skip
+STATISTICS = ("density", "mean", "maximum", "prefix_share", "n_images_active")
+
+
+class FeatureLoadError(Exception):
+    """Exemplars cannot become features; the message is fit for the user."""
+
+
+class PoleFile(NamedTuple):
+    """One file of an exemplars artefact: a hookpoint and the sign of the activations ranked in it."""
+
+    hookpoint: str
+    pole: int
+    path: Path
+
+
+def load_features(*, artifact: Artifact, run: Run | None) -> ExemplarSet:
+    """Load or refresh the features of an exemplars artefact; loading one twice changes nothing."""
+    facts = artifact.json("exemplars.json")
+    dictionary = Dictionary.objects.filter(digest=facts["dictionary"]).first()
+    image_set = ImageSet.objects.filter(digest=facts["image_set"]).first()
+    if dictionary is None or image_set is None:
+        missing = "a dictionary" if dictionary is None else "an image set"
+        raise FeatureLoadError(f"The exemplars {artifact.digest[:12]} are of {missing} that is not registered.")
+    with transaction.atomic():
+        exemplar_set, _ = ExemplarSet.objects.get_or_create(
+            digest=artifact.digest, defaults={"dictionary": dictionary, "image_set": image_set, "run": run}
+        )
+        for pole_file in pole_files(artifact):
+            load_pole(exemplar_set, pole_file, facts.get("classes") or [])
+        exemplar_set.counts = counts_by_hookpoint(artifact)
+        exemplar_set.save(update_fields=["counts"])
+    return exemplar_set
+
+
+def pole_files(artifact: Artifact) -> list[PoleFile]:
+    """The files of all hookpoints, in the order of the hookpoints, each with its negative pole where it has one."""
+    files = []
+    for hookpoint in artifact.json("exemplars.json")["hookpoints"]:
+        files.append(PoleFile(hookpoint, 1, artifact.path(pole_file_name(hookpoint, 1))))
+        negative = artifact.folder / pole_file_name(hookpoint, -1)
+        if negative.is_file():
+            files.append(PoleFile(hookpoint, -1, negative))
+    return files
+
+
+def pole_file_name(hookpoint: str, pole: int) -> str:
+    return f"{hookpoint}.safetensors" if pole > 0 else f"{hookpoint}.negative.safetensors"
+
+
+def block_of(hookpoint: str) -> int:
+    """The block a hookpoint lies in; -1 for one outside the blocks."""
+    found = BLOCK_OF_HOOKPOINT.match(hookpoint)
+    return int(found[1]) if found else -1
+
+
+def load_pole(exemplar_set: ExemplarSet, pole_file: PoleFile, classes: Sequence[str]) -> None:
+    rows = feature_rows(exemplar_set, pole_file, classes)
+    while batch := list(islice(rows, BATCH)):
+        Feature.objects.bulk_create(
+            batch, update_conflicts=True, unique_fields=list(IDENTITY), update_fields=list(REFRESHED)
+        )
+
+
+def feature_rows(exemplar_set: ExemplarSet, pole_file: PoleFile, classes: Sequence[str]) -> Iterator[Feature]:
+    """One unsaved Feature per latent, dead ones too."""
+    columns = statistics_columns(pole_file.path)
+    promoted = columns.pop("logit_class", None)
+    block = block_of(pole_file.hookpoint)
+    for latent in range(len(columns["density"])):
+        best = promoted[latent] if promoted else -1
+        yield Feature(
+            dictionary_id=exemplar_set.dictionary_id,
+            exemplar_set=exemplar_set,
+            hookpoint=pole_file.hookpoint,
+            block=block,
+            latent=latent,
+            pole=pole_file.pole,
+            promoted_class=classes[best] if 0 <= best < len(classes) else "",
+            **{name: values[latent] for name, values in columns.items()},
+        )
+
+
+def statistics_columns(path: Path) -> dict[str, list[Any]]:
+    """The per-feature numbers of one file as lists; a number that is not defined (a dead feature's mean) is 0."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as tensors:
+        columns = {name: [finite(value) for value in tensors.get_tensor(name).tolist()] for name in STATISTICS}
+        if "logit_class" in tensors.keys():  # noqa: SIM118  (not a mapping)
+            columns["logit_class"] = tensors.get_tensor("logit_class")[:, 0].tolist()
+    return columns
+
+
+def finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def counts_by_hookpoint(artifact: Artifact) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for hookpoint, _, path in pole_files(artifact):
+        densities = statistics_columns(path)["density"]
+        entry = counts.setdefault(hookpoint, {"n_features": 0, "n_dead": 0})
+        entry["n_features"] += len(densities)
+        entry["n_dead"] += sum(density == 0 for density in densities)
+    return counts
