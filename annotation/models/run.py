@@ -35,6 +35,8 @@ class Run(models.Model):
     request_key = models.CharField(max_length=64, blank=True)
     n_units_done = models.BigIntegerField(default=0)
     n_units = models.BigIntegerField(default=0)
+    rate = models.FloatField(null=True, blank=True, help_text="Units per second, all workers together.")
+    busy_seconds = models.FloatField(default=0.0, help_text="Seconds that workers spent on finished work chunks.")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     phase = models.IntegerField(default=PLAN_PHASE, help_text="Chunks of this phase may be claimed.")
     token = models.CharField(max_length=8, default=new_token, editable=False, help_text="Names the working folder.")

@@ -168,17 +168,17 @@ def attempt_folder(run_folder: Path, name: str, attempt: int) -> Path:
 
 def publish_chunk(folder: Path, target: Path) -> None:
     """Make an attempt's folder the chunk's output; what an attempt left there before its row was written goes first."""
+    if not folder.is_dir() and target.is_dir():
+        return  # this very attempt published it before the database went away
     sync_folder(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     folder.rename(target)
 
 
-def drop_checkpoints(run_folder: Path, plans: list[tuple[int, ChunkPlan]], before_phase: int) -> None:
-    """Remove the outputs of checkpoints that no later chunk will read."""
-    for index, plan in plans:
-        if plan.is_checkpoint and plan.phase < before_phase:
-            shutil.rmtree(chunk_output(run_folder, index), ignore_errors=True)
+def drop_output(run_folder: Path, index: int) -> None:
+    """Remove the output of a checkpoint that no later chunk will read."""
+    shutil.rmtree(chunk_output(run_folder, index), ignore_errors=True)
 
 
 def artifact_digests(result: dict[str, list[str]], stage: str) -> list[str]:

@@ -24,7 +24,7 @@ from workers.stages.context import (
     StageContext,
     artifact_digests,
     attempt_folder,
-    drop_checkpoints,
+    drop_output,
     load_executor,
     publish_chunk,
     use_threads,
@@ -137,8 +137,8 @@ def execute_all(executor: Executor, stage: str, config: StageConfig, context: St
     if bar is not None:
         bar.n_units = sum(plan.n_units for _, plan in plans)
     for index, plan in plans:
+        drop_spent_checkpoints(plans, plan.phase, context)
         execute_chunk(executor, config, context, index, plan)
-        drop_checkpoints(context.run_folder, plans, plan.phase)
         if bar is not None:
             bar.chunk_done(plan.n_units)
     context.chunk_folder = attempt_folder(context.run_folder, "finish", 1)
@@ -146,6 +146,14 @@ def execute_all(executor: Executor, stage: str, config: StageConfig, context: St
     if bar is not None:
         bar.close()
     return digests
+
+
+def drop_spent_checkpoints(plans: list[tuple[int, ChunkPlan]], phase: int, context: StageContext) -> None:
+    """While a phase works, only the checkpoints of the phase before it are still read."""
+    last_read = max((plan.phase for _, plan in plans if plan.phase < phase), default=phase)
+    for index, plan in plans:
+        if plan.is_checkpoint and plan.phase < last_read:
+            drop_output(context.run_folder, index)
 
 
 def execute_chunk(executor: Executor, config: StageConfig, context: StageContext, index: int, plan: ChunkPlan) -> None:

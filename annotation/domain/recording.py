@@ -1,0 +1,127 @@
+"""Give the artefacts of a finished run their rows in the catalog, by kind; recording one twice changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from annotation.domain.storage import artifact_store
+from annotation.models import CONTROL_KINDS, Dictionary, ImageSet, Readout, Run, VisionModel
+from workers.artifacts import Artifact
+
+
+class RecordingError(Exception):
+    """An artefact cannot get its row; the message is fit for the user."""
+
+
+def record_artifacts(run: Run) -> None:
+    """Register the artefacts of a run; the caller's transaction makes this one with the run's completion."""
+    store = artifact_store()
+    for digest in run.artifacts:
+        artifact = store.open(digest)
+        record = RECORDERS.get(artifact.kind)
+        if record is not None:
+            record(artifact, run)
+
+
+def record_vision_model(artifact: Artifact, run: Run | None) -> VisionModel:
+    """The row of a vision model; ``run`` is None for one that a command registered."""
+    facts = artifact.json("model.json")
+    known = VisionModel.objects.filter(digest=artifact.digest).first()
+    if known is not None:
+        return known
+    wanted = str(artifact.config.get("name") or facts["architecture"])
+    height, width = facts["grid"]
+    return VisionModel.objects.create(
+        name=unused_model_name(wanted),
+        digest=artifact.digest,
+        architecture=facts["architecture"],
+        source=facts["source"],
+        n_blocks=facts["n_blocks"],
+        d_model=facts["d_model"],
+        n_prefix_tokens=facts["n_prefix_tokens"],
+        grid_height=height,
+        grid_width=width,
+        preprocessing=facts["preprocessing"],
+        classes=facts.get("classes") or [],
+        run=run,
+    )
+
+
+def unused_model_name(wanted: str) -> str:
+    """``wanted``, or ``wanted-2`` and so on where the name is taken by other weights."""
+    taken = set(VisionModel.objects.filter(name__startswith=wanted).values_list("name", flat=True))
+    candidates = [wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 2))]
+    return next(name for name in candidates if name not in taken)
+
+
+def record_readout(artifact: Artifact, run: Run | None) -> Readout:
+    """The row of a readout; its first parent is the vision model."""
+    known = Readout.objects.filter(digest=artifact.digest).first()
+    if known is not None:
+        return known
+    model = VisionModel.objects.filter(digest__in=artifact.manifest["parents"]).first()
+    if model is None:
+        raise RecordingError(f"The readout {artifact.digest[:12]} belongs to a vision model that is not registered.")
+    facts = artifact.json("readout.json")
+    wanted = str(artifact.config.get("name") or "own head")
+    taken = set(model.readouts.values_list("name", flat=True))
+    names = [wanted, *(f"{wanted} {n}" for n in range(2, len(taken) + 2))]
+    return Readout.objects.create(
+        vision_model=model,
+        name=next(name for name in names if name not in taken),
+        digest=artifact.digest,
+        classes=facts.get("classes") or [],
+    )
+
+
+def record_dictionary(artifact: Artifact, run: Run | None) -> Dictionary:
+    facts = artifact.json("dictionary.json")
+    known = Dictionary.objects.filter(digest=artifact.digest).first()
+    if known is not None:
+        return known
+    model = VisionModel.objects.filter(digest=facts["vision_model"]).first()
+    image_set = ImageSet.objects.filter(digest=facts["image_set"]).first()
+    if model is None or image_set is None:
+        missing = "vision model" if model is None else "image set"
+        raise RecordingError(f"The dictionary {artifact.digest[:12]} reads a {missing} that is not registered.")
+    controlled = Dictionary.objects.filter(digest__in=artifact.manifest["parents"]).first()
+    return Dictionary.objects.create(
+        name=artifact.config.get("name") or facts.get("name") or facts["kind"],
+        digest=artifact.digest,
+        kind=facts["kind"],
+        vision_model=model,
+        image_set=image_set,
+        control_of=controlled if facts["kind"] in CONTROL_KINDS else None,
+        hookpoints=list(facts["reads"]),
+        config=artifact.config,
+        run=run,
+    )
+
+
+def record_quality(artifact: Artifact, run: Run | None) -> None:
+    Dictionary.objects.filter(digest__in=artifact.manifest["parents"]).update(
+        quality=artifact.json("quality.json"), quality_digest=artifact.digest
+    )
+
+
+def record_exemplars(artifact: Artifact, run: Run | None) -> None:
+    from annotation.domain.features import load_features
+
+    load_features(artifact=artifact, run=run)
+
+
+def open_frozen_study(artifact: Artifact, run: Run | None) -> None:
+    from annotation.domain.launching import open_study
+
+    if run is not None:
+        open_study(run=run)
+
+
+RECORDERS: dict[str, Callable[[Artifact, Run | None], object]] = {
+    "vision-model": record_vision_model,
+    "readout": record_readout,
+    "dictionary": record_dictionary,
+    "quality": record_quality,
+    "exemplars": record_exemplars,
+    "stimuli": open_frozen_study,
+}

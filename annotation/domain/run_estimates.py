@@ -1,0 +1,216 @@
+"""What a run will cost before it is started: time, memory and disk, each as a number and a sentence saying why.
+
+Time comes from the rates of earlier runs of the stage on this site, else from a stated guess. Memory and disk come from
+the sizes of what is kept. Neither torch nor the files of an artefact are needed, but for the length of a freeze plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db.models import Sum
+
+from annotation.domain.storage import artifact_store
+from annotation.models import Dictionary, ImageSet, Run, VisionModel
+from workers.artifacts import ArtifactError
+from workers.stages.configs import (
+    STAGES,
+    CollectExemplarsConfig,
+    EvaluateDictionaryConfig,
+    FreezeStimuliConfig,
+    MakeControlConfig,
+    StageConfig,
+    TrainDictionaryConfig,
+    TrainModelConfig,
+)
+
+FLOAT = 4  # bytes
+TORCH = 800 * 1024**2  # resident after importing torch and timm (docs/benchmarks.md)
+ADAM_COPIES = 4  # weights, gradient and two moments
+MAPS_PER_LATENT = 16 + 4 * 4  # top images and samples over the activation range
+DEFAULT_PATCHES = 196
+DEFAULT_WIDTH = 768
+GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pixel images
+    "train-model": 700.0,
+    "train-dictionary": 20_000.0,
+    "make-control": 50_000.0,
+    "collect-exemplars": 150.0,
+    "evaluate-dictionary": 150.0,
+    "freeze-stimuli": 10.0,
+}
+N_RUNS_MEASURED = 5
+
+
+@dataclass(frozen=True)
+class Amount:
+    value: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds, bytes of memory, bytes of disk."""
+
+    n_units: int
+    time: Amount
+    memory: Amount
+    disk: Amount
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Units of work, bytes in memory beside torch, bytes kept, bytes needed meanwhile, and what fills them."""
+
+    n_units: int
+    memory: float
+    kept: float
+    meanwhile: float
+    what: str
+
+
+def estimate(stage: str, config: StageConfig) -> Estimate:
+    sizes = SIZES[type(config)](config)
+    memory = TORCH + sizes.memory
+    disk = sizes.kept + sizes.meanwhile
+    return Estimate(
+        n_units=sizes.n_units,
+        time=time_needed(stage, sizes.n_units),
+        memory=Amount(memory, f"About {readable_bytes(memory)}: {sizes.what}, and torch itself."),
+        disk=Amount(
+            disk,
+            f"About {readable_bytes(disk)} while it runs, of which {readable_bytes(sizes.kept)} stay.",
+        ),
+    )
+
+
+def time_needed(stage: str, n_units: int) -> Amount:
+    unit = STAGES[stage].unit
+    rate, n_runs = measured_rate(stage)
+    if rate is None:
+        rate = GUESSED_RATES.get(stage, 100.0)
+        why = f"at {rate:,.0f} {unit} per second, a guess for two CPU cores: no run of this stage has finished here yet"
+    else:
+        runs = "the last run" if n_runs == 1 else f"the last {n_runs} runs"
+        why = f"at {rate:,.0f} {unit} per second, measured in {runs} of this stage here"
+    seconds = n_units / rate
+    return Amount(seconds, f"About {readable_seconds(seconds)} for {n_units:,} {unit}, {why}.")
+
+
+def measured_rate(stage: str) -> tuple[float | None, int]:
+    """Units per second over the last finished runs of a stage, and how many runs those are."""
+    last = Run.objects.filter(stage=stage, state=Run.State.DONE, busy_seconds__gt=0).order_by("-id")
+    ids = list(last.values_list("id", flat=True)[:N_RUNS_MEASURED])
+    total = Run.objects.filter(id__in=ids).aggregate(units=Sum("n_units"), seconds=Sum("busy_seconds"))
+    return (total["units"] / total["seconds"] if total["units"] else None), len(ids)
+
+
+def n_images(digest: str) -> int:
+    return ImageSet.objects.filter(digest=digest).values_list("n_images", flat=True).first() or 0
+
+
+def model_shape(model: VisionModel | None) -> tuple[int, int, int]:
+    """Width, patches and tokens per image; those of a ViT-B/16 where the model is not registered."""
+    if model is None:
+        return DEFAULT_WIDTH, DEFAULT_PATCHES, DEFAULT_PATCHES + 1
+    n_patches = model.grid_height * model.grid_width
+    return model.d_model, n_patches, n_patches + model.n_prefix_tokens
+
+
+def model_bytes(model: VisionModel | None) -> float:
+    """A ViT block has 12 d^2 weights."""
+    width, _, _ = model_shape(model)
+    n_blocks = model.n_blocks if model else 12
+    return FLOAT * 12.0 * width**2 * n_blocks
+
+
+def train_model_sizes(config: TrainModelConfig) -> Sizes:
+    weights = FLOAT * 12.0 * config.width**2 * config.depth
+    pixels = 3.0 * config.image_size**2 * n_images(config.image_set)
+    n_units = config.n_epochs * n_images(config.image_set)
+    memory = weights * ADAM_COPIES + pixels
+    return Sizes(n_units, memory, weights, 2 * weights * ADAM_COPIES, "weights, optimizer and decoded images")
+
+
+def train_dictionary_sizes(config: TrainDictionaryConfig) -> Sizes:
+    model = VisionModel.objects.filter(digest=config.vision_model).first()
+    width, _, _ = model_shape(model)
+    weights = FLOAT * 2.0 * config.n_latents * width * len(config.hookpoints)
+    buffer = FLOAT * 16.0 * config.batch_tokens * width * len(config.hookpoints)
+    memory = weights * ADAM_COPIES + buffer + model_bytes(model)
+    return Sizes(config.n_tokens, memory, weights, 2 * weights * ADAM_COPIES, "sparse coders, optimizer and buffer")
+
+
+def dictionary_sizes(digests: tuple[str, ...]) -> tuple[list[Dictionary], float, int]:
+    """The dictionaries, the bytes of their weights and the number of their latents."""
+    found = list(Dictionary.objects.filter(digest__in=digests).select_related("vision_model"))
+    n_latents = sum(int(row.config.get("n_latents", row.vision_model.d_model)) * len(row.hookpoints) for row in found)
+    width = max((row.vision_model.d_model for row in found), default=DEFAULT_WIDTH)
+    return found, FLOAT * 2.0 * n_latents * width, n_latents
+
+
+def make_control_sizes(config: MakeControlConfig) -> Sizes:
+    found, weights, _ = dictionary_sizes((config.dictionary,))
+    memory = 2 * weights + model_bytes(found[0].vision_model if found else None)
+    return Sizes(config.n_tokens, memory, weights, weights, "the dictionary and its control")
+
+
+def collect_sizes(config: CollectExemplarsConfig) -> Sizes:
+    found, weights, n_latents = dictionary_sizes(config.dictionaries)
+    model = found[0].vision_model if found else None
+    _, n_patches, _ = model_shape(model)
+    maps = 1.0 * n_latents * MAPS_PER_LATENT * (n_patches + 10)
+    n_chunks = max(1, n_images(config.image_set) // config.images_per_chunk)
+    memory = weights + 3 * maps + model_bytes(model)
+    return Sizes(n_images(config.image_set), memory, maps, maps * n_chunks, "dictionaries and patch maps")
+
+
+def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:
+    found, weights, n_latents = dictionary_sizes((config.dictionary,))
+    n_units = min(config.max_images, n_images(config.image_set))
+    memory = weights + model_bytes(found[0].vision_model if found else None)
+    return Sizes(n_units, memory, 1e4, 40.0 * n_latents, "the dictionary and the model")
+
+
+def freeze_sizes(config: FreezeStimuliConfig) -> Sizes:
+    try:
+        path = artifact_store().open(config.plan).path("items.jsonl")
+    except ArtifactError:
+        return Sizes(0, 0.0, 0.0, 0.0, "one stimulus at a time")
+    with path.open("rb") as lines:
+        n_items = sum(1 for _ in lines)
+    return Sizes(n_items, 2e8, n_items * 4e5, n_items * 4e5, "one stimulus at a time")
+
+
+SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {
+    TrainModelConfig: train_model_sizes,
+    TrainDictionaryConfig: train_dictionary_sizes,
+    MakeControlConfig: make_control_sizes,
+    CollectExemplarsConfig: collect_sizes,
+    EvaluateDictionaryConfig: evaluate_sizes,
+    FreezeStimuliConfig: freeze_sizes,
+}
+
+
+def readable_bytes(n_bytes: float) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}" if n_bytes < 10 * size else f"{n_bytes / size:.0f} {unit}"
+    return f"{n_bytes:.0f} bytes"
+
+
+def readable_seconds(seconds: float) -> str:
+    """'12 s', '4 min', '3 h 20 min', '2 days 5 h': two figures are enough for an estimate."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"
