@@ -1,0 +1,12 @@
+"""Silent scoring of gold and catch items against the accepted answers frozen with them."""
+
+from __future__ import annotations
+
+from annotation.domain.protocol import Payload, questions_right
+from annotation.models import Item
+
+
+def score(item: Item, payload: Payload) -> bool | None:
+    """Whether every question with accepted answers was answered by one of them; None for an ordinary item."""
+    right = questions_right(payload, item.accepted)
+    return all(right.values()) if right else None

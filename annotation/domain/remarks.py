@@ -1,0 +1,91 @@
+"""What a person says about an item instead of, or beside, an answer: skip, flag, comment, and reports of images.
+
+Each carries a UUID of the client's, so that an outbox may send it twice.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+
+from annotation.domain.answers import bar_item, participation_for_update
+from annotation.domain.protocol import AnswerError
+from annotation.domain.stimuli import image_of_cell
+from annotation.models import Image, ImageReport, Item, Participation, Remark, Slot, Study, User
+
+TEXT_LENGTH = 4000
+
+
+@dataclass(frozen=True)
+class RemarkText:
+    """A remark as the client sent it."""
+
+    uuid: uuid.UUID
+    item: int
+    kind: str
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in Remark.Kind.values:
+            raise AnswerError(f"A remark can be {', '.join(Remark.Kind.values)}, not '{self.kind}'.")
+        if len(self.text) > TEXT_LENGTH:
+            raise AnswerError(f"The remark has {len(self.text)} characters; {TEXT_LENGTH} is the most.")
+        if self.kind == Remark.Kind.COMMENT and not self.text.strip():
+            raise AnswerError("A comment needs some text.")
+
+
+def add_remark(*, annotator: User, study: Study, remark: RemarkText) -> Remark:
+    """Store a remark once. A skip also gives the slot to somebody else, and the item never comes back to this person."""
+    item = item_of(study, remark.item)
+    with transaction.atomic():
+        participation = participation_for_update(study, annotator)
+        sent = Remark.objects.filter(uuid=remark.uuid).first()
+        if sent is not None:
+            return replayed(sent, annotator, remark)
+        stored = Remark.objects.create(
+            uuid=remark.uuid, kind=remark.kind, item=item, author=annotator, text=remark.text.strip()
+        )
+        if remark.kind == Remark.Kind.SKIP:
+            pass_over(item, participation)
+    return stored
+
+
+def replayed(sent: Remark, annotator: User, remark: RemarkText) -> Remark:
+    if sent.author_id != annotator.pk or sent.item_id != remark.item or sent.kind != remark.kind:
+        raise AnswerError("The UUID of this remark is already another remark's; make a new one.")
+    return sent
+
+
+def pass_over(item: Item, participation: Participation) -> None:
+    mine = Slot.objects.filter(item=item, annotator_id=participation.user_id, state=Slot.State.LEASED)
+    mine.update(state=Slot.State.OPEN, annotator=None, lease_until=None)
+    bar_item(item, participation)
+    Participation.objects.filter(pk=participation.pk).update(n_skipped=F("n_skipped") + 1)
+
+
+def report_image(*, annotator: User, study: Study, report: RemarkText, cell: int) -> ImageReport:
+    """Ask that the image in one cell of an item be looked at; the person never learns which image it is."""
+    item = item_of(study, report.item)
+    require_participation(study, annotator)
+    index = image_of_cell(study=study, stimulus_id=item.stimulus_id, cell=cell)
+    image = Image.objects.get(image_set=item.feature.exemplar_set.image_set, index=index)
+    stored, _ = ImageReport.objects.get_or_create(
+        uuid=report.uuid,
+        defaults={"image": image, "study": study, "reporter": annotator, "reason": report.text.strip()},
+    )
+    return stored
+
+
+def require_participation(study: Study, annotator: User) -> None:
+    if not Participation.objects.filter(study=study, user=annotator).exists():
+        raise AnswerError(f"You have not joined '{study.name}'; open the link you were sent.")
+
+
+def item_of(study: Study, item_id: int) -> Item:
+    item = Item.objects.filter(pk=item_id, study=study).select_related("feature__exemplar_set__image_set").first()
+    if item is None:
+        raise AnswerError("The remark names an item that is not in this study.")
+    return item
