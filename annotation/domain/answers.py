@@ -43,7 +43,7 @@ class Submission:
 
 
 def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitResult:
-    """Store an answer once; raises AnswerError if it is malformed, belongs elsewhere, or its UUID is another answer's."""
+    """Store an answer once; raises AnswerError if it is malformed or its UUID is another answer's."""
     item = Item.objects.filter(pk=answer.item, study=study).first()
     if item is None:
         raise AnswerError("The answer names an item that is not in this study.")

@@ -7,11 +7,11 @@ A judgement counts as interpretable at 3 or 4.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 
@@ -45,7 +45,7 @@ class Payload:
 class Answer:
     """One answer as the client sent it, its parts of the right type."""
 
-    uuid: uuid.UUID
+    uuid: UUID
     item: int
     slot: int | None
     payload: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Answer:
     stimulus_id: str
     protocol_version: str = PROTOCOL_VERSION
     guideline_version: int = 0
-    revision_of: uuid.UUID | None = None
+    revision_of: UUID | None = None
     timing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -115,9 +115,9 @@ def parse_answer(raw: Mapping[str, Any]) -> Answer:
     )
 
 
-def parse_uuid(value: Any, name: str) -> uuid.UUID:
+def parse_uuid(value: Any, name: str) -> UUID:
     try:
-        return uuid.UUID(str(value))
+        return UUID(str(value))
     except ValueError as error:
         raise AnswerError(f"The {name} of the answer is '{value}'; it must be a UUID.") from error
 

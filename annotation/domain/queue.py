@@ -122,7 +122,7 @@ def walk(place: Participation, n: int, now: datetime) -> list[int]:
 
 def look_once(place: Participation, window: tuple[int, int, int], wanted: int, now: datetime) -> Look:
     low, high, size = window
-    values = {
+    values: dict[str, int | datetime] = {
         "study": place.study_id, "annotator": place.user_id, "low": low, "high": high, "window": size,
         "wanted": wanted, "until": lease_end(now),
     }  # fmt: skip

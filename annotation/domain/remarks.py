@@ -38,7 +38,7 @@ class RemarkText:
 
 
 def add_remark(*, annotator: User, study: Study, remark: RemarkText) -> Remark:
-    """Store a remark once. A skip also gives the slot to somebody else, and the item never comes back to this person."""
+    """Store a remark once. A skipped item goes to somebody else and never comes back to this person."""
     item = item_of(study, remark.item)
     with transaction.atomic():
         participation = participation_for_update(study, annotator)
