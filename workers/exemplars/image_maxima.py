@@ -1,0 +1,73 @@
+"""What one batch of codes says of each image and latent: the maximum, where it sits, and the patch map.
+
+Everything works on the active (image, token, latent, value) entries, sorted once by image and latent; a dense latent
+axis per token never exists. A maximum shared by several tokens sits on the first of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from workers.dictionaries.sparse_coder import Codes
+
+INT32_MAX = torch.iinfo(torch.int32).max
+
+
+class ImageMaxima(NamedTuple):
+    """One entry per (image, latent) that is active somewhere in the batch, by image and then latent."""
+
+    image_row: Int[Tensor, " n_pairs"]
+    latent: Int[Tensor, " n_pairs"]
+    value: Float[Tensor, " n_pairs"]
+    token: Int[Tensor, " n_pairs"]
+    patch_value: Float[Tensor, " n_pairs"]
+    active: ActiveTokens
+
+
+class ActiveTokens(NamedTuple):
+    """One entry per active token and latent; ``pair`` points into ImageMaxima."""
+
+    pair: Int[Tensor, " n_active"]
+    token: Int[Tensor, " n_active"]
+    latent: Int[Tensor, " n_active"]
+    value: Float[Tensor, " n_active"]
+
+
+def find_image_maxima(codes: Codes, *, n_images: int, n_latents: int, n_prefix_tokens: int) -> ImageMaxima:
+    """Reduce the codes of a batch of images, each with the same number of tokens, to maxima by image and latent."""
+    n_tokens = codes.indices.shape[0] // max(n_images, 1)
+    is_active = codes.values > 0
+    position = is_active.nonzero()[:, 0]
+    latent, value = codes.indices[is_active], codes.values[is_active].to(torch.float32)
+    key = (position // max(n_tokens, 1)) * n_latents + latent
+    order = (key.int() if n_images * n_latents <= INT32_MAX else key).argsort(stable=True)
+    value, token, latent = value[order], (position % max(n_tokens, 1))[order], latent[order]
+    pair_key, pair = torch.unique_consecutive(key[order], return_inverse=True)
+    maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, value, "amax")
+    at_maximum = torch.where(value == maximum[pair], token, n_tokens)
+    first = torch.full((pair_key.numel(),), n_tokens).scatter_reduce_(0, pair, at_maximum, "amin")
+    on_patches = torch.where(token >= n_prefix_tokens, value, 0.0)
+    patch_maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, on_patches, "amax")
+    return ImageMaxima(
+        pair_key // n_latents, pair_key % n_latents, maximum, first, patch_maximum,
+        ActiveTokens(pair, token, latent, value),
+    )  # fmt: skip
+
+
+def patch_maps(
+    maxima: ImageMaxima, pairs: Int[Tensor, " n_chosen"], *, n_patches: int, n_prefix_tokens: int
+) -> UInt8[Tensor, "n_chosen n_patches"]:
+    """Maps of chosen pairs: 255 is the image's own maximum over patches, 0 is silent, an active patch at least 1."""
+    row_of_pair = torch.full((maxima.value.numel(),), -1)
+    row_of_pair[pairs] = torch.arange(pairs.numel())
+    active = maxima.active
+    row = row_of_pair[active.pair]
+    wanted = (row >= 0) & (active.token >= n_prefix_tokens)
+    share = active.value[wanted] / maxima.patch_value[active.pair[wanted]]
+    maps = torch.zeros(pairs.numel(), n_patches, dtype=torch.uint8)
+    maps[row[wanted], active.token[wanted] - n_prefix_tokens] = (255 * share).round().clamp(1, 255).to(torch.uint8)
+    return maps
