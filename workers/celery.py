@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
+from billiard import active_children
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
@@ -40,7 +41,7 @@ app.conf.update(
 )
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def start_clock(sender: Any, **_: Any) -> None:
     """Look for work every few seconds, whatever became of the messages."""
     queues = list(sender.app.amqp.queues.consume_from)
@@ -57,6 +58,9 @@ def tick(queues: list[str]) -> None:
                 wake_workers(queue)
 
 
-@worker_shutting_down.connect
-def stop_clock(**_: Any) -> None:
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def stop_work(**_: Any) -> None:
+    """Whoever stops a worker wants it to stop now: its child gives the chunk in hand back, for another to take up."""
     stopping.set()
+    for child in active_children():
+        child.terminate()

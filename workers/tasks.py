@@ -21,7 +21,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 
-from annotation.domain import chunks
+from annotation.domain import chunks, exports
 from annotation.domain.chunks import LostLeaseError, PlannedChunk, Report
 from annotation.domain.runs import run_folder, stage_config
 from annotation.domain.storage import ImageMissingError, artifact_store, image_root
@@ -52,6 +52,8 @@ def work_on(*, queue: str) -> None:
         if time.monotonic() - started > MESSAGE_SECONDS:
             wake_workers(queue)
             return
+    if queue == "cpu":
+        exports.write_queued_exports()
 
 
 def execute_next(*, queue: str, run: Run | None = None) -> bool:
@@ -105,8 +107,8 @@ def sentence_for(error: Exception) -> str:
     """One sentence for the page: our own errors speak for themselves."""
     if isinstance(error, FIT_FOR_THE_USER) and str(error):
         return str(error)
-    detail = str(error).strip().splitlines()[:1]
-    return f"The stage stopped with an error it did not expect: {type(error).__name__}{': ' + detail[0] if detail else ''}."
+    first_line = next(iter(str(error).strip().splitlines()), "no message")
+    return f"The stage stopped with an error it did not expect: {type(error).__name__}: {first_line}"
 
 
 def perform(chunk: Chunk, reporter: ReportingThread) -> None:

@@ -74,7 +74,7 @@ class Sizes:
 
 
 def estimate(stage: str, config: StageConfig) -> Estimate:
-    sizes = SIZES[type(config)](config)
+    sizes = SIZES.get(type(config), unknown_sizes)(config)
     memory = TORCH + sizes.memory
     disk = sizes.kept + sizes.meanwhile
     return Estimate(
@@ -184,6 +184,10 @@ def freeze_sizes(config: FreezeStimuliConfig) -> Sizes:
     with path.open("rb") as lines:
         n_items = sum(1 for _ in lines)
     return Sizes(n_items, 2e8, n_items * 4e5, n_items * 4e5, "one stimulus at a time")
+
+
+def unknown_sizes(config: StageConfig) -> Sizes:
+    return Sizes(0, 0.0, 0.0, 0.0, "nothing that is known of this stage")
 
 
 SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {

@@ -1,0 +1,174 @@
+"""Chunks executed for real: in this process, without a broker, and by Celery workers in other processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from annotation.domain.runs import cancel_run, create_run, is_served, retry_run, run_folder
+from annotation.domain.storage import artifact_store
+from annotation.models import Chunk, Run
+from config.wakeup import wake_workers
+from tests.servers import BrokerServer, WorkerProcess, poll
+from tests.workers import counting_stage
+from tests.workers.counting_stage import CountingConfig, journal, site_customization
+from workers import tasks
+from workers.stages.configs import STAGES
+from workers.stages.context import SilentReporter
+from workers.stages.local import run_locally
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def stage(monkeypatch: pytest.MonkeyPatch, artifact_root: Path) -> Iterator[None]:
+    monkeypatch.setitem(STAGES, counting_stage.NAME, counting_stage.stage())
+    yield
+    connection.close()
+
+
+def new_run(**config: object) -> Run:
+    return create_run(stage="counting", config=config, user=None)
+
+
+def work_until_idle() -> None:
+    while tasks.execute_next(queue="cpu"):
+        continue
+
+
+def execute_in_thread() -> None:
+    tasks.execute_next(queue="cpu")
+    connection.close()
+
+
+def test_a_run_goes_through_and_leaves_its_artefact_only(artifact_root: Path) -> None:
+    run = new_run()
+    work_until_idle()
+    run.refresh_from_db()
+
+    assert run.state == Run.State.DONE
+    assert [artifact_store().open(digest).kind for digest in run.artifacts] == ["export"]
+    assert (run.n_units_done, run.n_units) == (60, 60)
+    assert run.metrics.count() == 60
+    assert list(run.log_lines.values_list("text", flat=True)) == [f"counted {index}" for index in range(6)]
+    assert run.device.startswith("CPU")
+    assert run.peak_memory_bytes > 0
+    assert not run_folder(run).exists()
+
+
+def test_the_same_request_computes_nothing(artifact_root: Path) -> None:
+    first = new_run()
+    work_until_idle()
+    first.refresh_from_db()
+    n_computed = len(journal(artifact_root))
+
+    again = new_run()
+    assert again.state == Run.State.DONE
+    assert again.artifacts == first.artifacts
+    assert again.note.startswith("Nothing was computed")
+    assert tasks.execute_next(queue="cpu") is False
+    assert len(journal(artifact_root)) == n_computed
+
+
+def test_the_runner_without_a_broker_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = new_run(n_phases=4, n_per_phase=3)
+    work_until_idle()
+    run.refresh_from_db()
+
+    store = type(artifact_store())(tmp_path / "elsewhere")
+    config = CountingConfig(n_phases=4, n_per_phase=3)
+    assert run_locally("counting", config, store, {}, reporter=SilentReporter(), n_threads=1) == run.artifacts  # type: ignore[arg-type]
+
+
+def test_a_failure_is_told_in_one_sentence_and_retry_computes_only_what_is_missing(
+    artifact_root: Path, tmp_path: Path
+) -> None:
+    obstacle = tmp_path / "obstacle"
+    run = new_run(fails_while=str(obstacle))
+    assert tasks.execute_next(queue="cpu")
+    assert tasks.execute_next(queue="cpu")
+    obstacle.touch()
+    with pytest.raises(ValueError, match="is in the way"):
+        tasks.execute_next(queue="cpu")
+
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    assert run.error == f"The file '{obstacle}' is in the way; remove it."
+    assert "counting_stage.py" in run.traceback
+    obstacle.unlink()
+    retry_run(run=run)
+    work_until_idle()
+    run.refresh_from_db()
+    assert run.state == Run.State.DONE
+    assert journal(artifact_root) == ["0", "1", "1", "2", "3", "4", "5"]
+
+
+def test_an_unexpected_error_is_named_with_its_type() -> None:
+    assert tasks.sentence_for(KeyError("weights")) == (
+        "The stage stopped with an error it did not expect: KeyError: 'weights'"
+    )
+
+
+def test_a_run_is_cancelled_inside_a_chunk_and_goes_on_later(artifact_root: Path) -> None:
+    run = new_run(n_phases=1, n_per_phase=1, milliseconds=5_000)
+    assert tasks.execute_next(queue="cpu")
+    worker = threading.Thread(target=execute_in_thread)
+    worker.start()
+    poll(lambda: journal(artifact_root) == ["0"], "the start of the chunk")
+    cancel_run(run=run)
+    worker.join(timeout=20)
+
+    run.refresh_from_db()
+    assert run.state == Run.State.CANCELLED
+    assert Chunk.objects.get(run=run, kind="work").state == Chunk.State.WAITING
+
+
+def test_a_worker_takes_a_run_by_message_and_says_that_it_serves_the_queue(
+    start_worker: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    assert not is_served("cpu")
+    start_worker("cpu", **site_customization(tmp_path), VITRINE_POLL_SECONDS="3600")
+    run = new_run()
+    assert wake_workers("cpu")
+
+    poll(lambda: Run.objects.get(pk=run.pk).is_over, "the end of the run", seconds=60)
+    run.refresh_from_db()
+    assert (run.state, run.error) == (Run.State.DONE, "")
+    assert is_served("cpu")
+
+
+def test_without_any_message_a_worker_finds_the_run_by_itself(
+    start_worker: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    start_worker("cpu", **site_customization(tmp_path), VITRINE_POLL_SECONDS="1")
+    run = new_run()
+
+    poll(lambda: Run.objects.get(pk=run.pk).state == Run.State.DONE, "the end of the run", seconds=60)
+
+
+def test_a_stopped_worker_gives_its_chunk_back_at_once(
+    start_worker: Callable[..., WorkerProcess], artifact_root: Path, tmp_path: Path
+) -> None:
+    worker = start_worker("cpu", **site_customization(tmp_path), VITRINE_POLL_SECONDS="1")
+    run = new_run(n_phases=1, n_per_phase=1, milliseconds=20_000)
+    poll(lambda: journal(artifact_root) == ["0"], "the start of the chunk", seconds=60)
+    worker.service.process.terminate()
+    assert worker.service.process.wait(timeout=8) == 0, worker.log
+
+    chunk = Chunk.objects.get(run=run, kind="work")
+    assert (chunk.state, chunk.owner) == (Chunk.State.WAITING, "")
+
+
+def test_a_broker_that_is_down_is_reported_and_nothing_else(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from config import wakeup
+
+    monkeypatch.setattr("django.conf.settings.BROKER_URL", "redis+socket:///nowhere/valkey.sock")
+    wakeup.sender.cache_clear()
+    assert wake_workers("cpu") is False
+    wakeup.sender.cache_clear()
