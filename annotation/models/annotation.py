@@ -99,21 +99,23 @@ class Remark(models.Model):
 
 
 class ExportFile(models.Model):
-    """A finished or running export of a study's answers."""
+    """An export of a study's answers: asked for, being written by a worker, or done."""
 
     class State(models.TextChoices):
+        QUEUED = "queued", "queued"
         RUNNING = "running", "running"
         DONE = "done", "done"
         FAILED = "failed", "failed"
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="export_files")
     file_format = models.CharField(max_length=8)
-    state = models.CharField(max_length=8, choices=State, default=State.RUNNING)
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     path = models.CharField(max_length=1000, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
     n_rows = models.IntegerField(default=0)
     size = models.BigIntegerField(default=0)
     error = models.TextField(blank=True)
+    beaten_at = models.DateTimeField(null=True, blank=True, help_text="When its worker last said that it lives.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,0 +1,66 @@
+"""What annotators saw, for an export: a reference to each image (path and sha256), and pixels only where allowed.
+
+Pixels are the frozen sprites; they go along when every image set of the study allows redistribution.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from annotation.domain.storage import artifact_store
+from annotation.models import Image, ImageSet, Item, Study
+from workers.artifacts import Artifact
+
+BATCH = 40
+CELLS = ("patches", "images")
+
+
+def image_sets_of(study: Study) -> list[ImageSet]:
+    """The image sets whose images people saw."""
+    return list(ImageSet.objects.filter(exemplar_sets__features__items__study=study).distinct().order_by("name"))
+
+
+def write_stimuli(study: Study, folder: Path) -> list[str]:
+    """Write `stimuli.jsonl` and, where the licences allow it, `sprites.zip`; returns the names written."""
+    image_sets = image_sets_of(study)
+    frozen = artifact_store().open(study.stimuli_digest, kind="stimuli") if study.stimuli_digest else None
+    has_pixels = frozen is not None and all(one.allows_redistribution for one in image_sets)
+    names = sorted(set(Item.objects.filter(study=study).values_list("stimulus_id", flat=True)))
+    partial = folder / ".stimuli.jsonl.part"
+    with partial.open("w", encoding="utf-8") as file:
+        for start in range(0, len(names), BATCH):
+            for record in _records(names[start : start + BATCH], frozen, image_sets):
+                pixels = f"{record['stimulus']}.webp" if has_pixels else None
+                file.write(json.dumps(record | {"sprite": pixels}, ensure_ascii=False) + "\n")
+    os.replace(partial, folder / "stimuli.jsonl")
+    if frozen is None or not has_pixels:
+        return ["stimuli.jsonl"]
+    _write_sprites(frozen, names, folder)
+    return ["stimuli.jsonl", "sprites.zip"]
+
+
+def _records(names: list[str], frozen: Artifact | None, image_sets: list[ImageSet]) -> Iterator[dict[str, Any]]:
+    """The images of a few stimuli, looked up together."""
+    if frozen is None:
+        yield from ({"stimulus": name, "patches": None, "images": None} for name in names)
+        return
+    cells = {name: frozen.json(f"items/{name}.json") for name in names}
+    wanted = {cell["image_index"] for one in cells.values() for kind in CELLS for cell in one[kind]}
+    rows = Image.objects.filter(image_set__in=image_sets, index__in=wanted).values_list("index", "path", "sha256")
+    found = {index: {"path": path, "sha256": sha256} for index, path, sha256 in rows}
+    for name, one in cells.items():
+        yield {"stimulus": name} | {kind: [found.get(cell["image_index"]) for cell in one[kind]] for kind in CELLS}
+
+
+def _write_sprites(frozen: Artifact, names: list[str], folder: Path) -> None:
+    """WebP does not compress further: stored as it is."""
+    partial = folder / ".sprites.zip.part"
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            archive.write(frozen.path(f"sprites/{name}.webp"), f"{name}.webp")
+    os.replace(partial, folder / "sprites.zip")

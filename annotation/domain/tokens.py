@@ -1,0 +1,69 @@
+"""Tokens for programs: shown once, stored as a hash, limited by scopes and by the role of their owner."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.db.models import Q
+from django.utils import timezone
+
+from annotation.models import ApiToken, User
+
+SCOPES = {
+    "studies:read": "list studies, their progress and items",
+    "annotations:read": "read answers and reports",
+    "exports:read": "list and download exports",
+    "exports:write": "start exports",
+}
+NOTED_EVERY = timedelta(minutes=1)
+
+
+class TokenError(Exception):
+    """The token cannot be made; the message says why."""
+
+
+class NewToken(NamedTuple):
+    token: ApiToken
+    secret: str  # shown once, never stored
+
+
+def create_token(*, user: User, name: str, scopes: Iterable[str]) -> NewToken:
+    chosen = sorted(set(scopes))
+    unknown = [scope for scope in chosen if scope not in SCOPES]
+    if unknown:
+        raise TokenError(f"'{unknown[0]}' is no scope; it can be {', '.join(SCOPES)}.")
+    if not chosen or not name.strip():
+        raise TokenError("Give the token a name and at least one scope.")
+    secret = f"vt_{secrets.token_urlsafe(32)}"
+    token = ApiToken.objects.create(
+        user=user, name=name.strip()[:80], prefix=secret[:8], hashed=_hash(secret), scopes=chosen
+    )
+    return NewToken(token, secret)
+
+
+def revoke_token(*, user: User, token_id: int) -> None:
+    """Raises ApiToken.DoesNotExist for a token of somebody else."""
+    token = ApiToken.objects.get(pk=token_id, user=user)
+    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def token_for(secret: str) -> ApiToken | None:
+    """The live token of this secret; its last use is noted once a minute at most."""
+    token = (
+        ApiToken.objects.select_related("user")
+        .filter(hashed=_hash(secret), revoked_at=None, user__is_active=True)
+        .first()
+    )
+    if token is not None:
+        now = timezone.now()
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    return token
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,166 @@
+"""The analysis pages: who gets in, blindness, what the report shows, and the data behind it."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from analysis.domain.answers import collect, rows_of_study
+from analysis.domain.report import make_report
+from annotation.domain.unblinding import unblind, unblinding_of
+from annotation.models import Annotation, Participation, Role, Study, User
+from tests.analysis.studies import SmallStudy, make_person, make_study
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def small() -> SmallStudy:
+    made = make_study()
+    unblind(study=made.study, user=made.researcher)
+    return made
+
+
+def as_user(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client
+
+
+PAGES = ("report", "report-figures")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_researcher_gets_in_and_others_do_not(client: Client, small: SmallStudy, name: str) -> None:
+    address = reverse(name, args=[small.study.slug])
+    assert client.get(address).url == f"{reverse('login')}?next={address}"  # type: ignore[attr-defined]
+    assert as_user(client, small.researcher).get(address).status_code == 200
+    assert client.get(reverse(name, args=["no-such-study"])).status_code == 404
+    assert client.post(address).status_code == 405
+    assert as_user(client, small.annotators[0]).get(address).status_code == 403
+    assert as_user(client, make_person("stranger")).get(address).status_code == 404
+
+
+def test_the_role_in_the_study_is_enough(client: Client, small: SmallStudy) -> None:
+    guest = make_person("guest")
+    participation = Participation.objects.create(study=small.study, user=guest, role=Role.REVIEWER)
+    address = reverse("report", args=[small.study.slug])
+    assert as_user(client, guest).get(address).status_code == 403
+    participation.role = Role.RESEARCHER
+    participation.save()
+    assert client.get(address).status_code == 200
+    assert client.get(reverse("analysis")).context["rows"] == [(small.study, True)]
+
+
+def test_the_list_is_for_researchers(client: Client, small: SmallStudy) -> None:
+    assert as_user(client, small.annotators[0]).get(reverse("analysis")).status_code == 403
+    assert as_user(client, small.researcher).get(reverse("analysis")).context["rows"] == [(small.study, True)]
+
+
+@pytest.mark.parametrize("n_studies", [1, 3])
+def test_the_list_asks_as_often_for_three_studies_as_for_one(
+    client: Client, n_studies: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    studies = [make_study(slug=f"study-{index}", n_annotators=1) for index in range(n_studies)]
+    as_user(client, studies[0].researcher)
+    with django_assert_num_queries(4):  # session, user, studies, unblinded
+        response = client.get(reverse("analysis"))
+    assert len(response.context["rows"]) == n_studies
+
+
+def test_an_open_study_shows_progress_and_no_results(client: Client) -> None:
+    small = make_study(state=Study.State.OPEN)
+    page = as_user(client, small.researcher).get(reverse("report", args=[small.study.slug]))
+    text = page.content.decode()
+    assert "54" in text
+    assert "of 100 judgements" in text
+    assert "Unblind this study" not in text
+    for secret in ("random directions", "block 0", "sae first", "interpretable"):
+        assert secret not in text
+    assert client.get(reverse("report-figures", args=[small.study.slug])).status_code == 403
+
+
+def test_unblinding_is_refused_before_the_study_closes_and_logged_after(client: Client) -> None:
+    small = make_study(state=Study.State.OPEN)
+    as_user(client, small.researcher)
+    address = reverse("report-unblind", args=[small.study.slug])
+    response = client.post(address, follow=True)
+    assert "close the study before you unblind it" in response.content.decode()
+    Study.objects.update(state=Study.State.CLOSED)
+    assert "Unblind this study" in client.get(reverse("report", args=[small.study.slug])).content.decode()
+    text = client.post(address, follow=True).content.decode()
+    assert f"Unblinded by {small.researcher.username}" in text
+    small.study.refresh_from_db()
+    act = unblinding_of(small.study)
+    assert act is not None
+    assert act.by == small.researcher.username
+    assert client.get(address).status_code == 405
+
+
+def test_only_researchers_unblind(client: Client) -> None:
+    small = make_study()
+    address = reverse("report-unblind", args=[small.study.slug])
+    assert as_user(client, small.annotators[0]).post(address).status_code == 403
+    assert as_user(client, make_person("stranger")).post(address).status_code == 404
+    assert unblinding_of(small.study) is None
+
+
+def test_the_page_shows_the_figures_of_the_report(client: Client, small: SmallStudy) -> None:
+    text = as_user(client, small.researcher).get(reverse("report", args=[small.study.slug])).content.decode()
+    report = make_report(collect(rows_of_study(small.study), include_simulated=False), False)
+    for level in report.levels:
+        for part in level.by_block:
+            assert part.share.features.value is not None
+            assert f'<td class="num">{part.share.features.value:.3f}</td>' in text
+    assert text.count('<svg class="plot"') == 4
+    assert f"{report.n_resamples} resamples" in text
+
+
+def test_the_level_filter_leaves_one_level(client: Client, small: SmallStudy) -> None:
+    address = reverse("report", args=[small.study.slug])
+    page = as_user(client, small.researcher).get(address, {"level": "patch"})
+    assert [level.level for level in page.context["shown"]] == ["patch"]
+    page = client.get(address, {"level": "nonsense"})
+    assert [level.level for level in page.context["shown"]] == ["patch", "image"]
+
+
+def test_a_new_answer_or_exclusion_makes_the_report_anew(client: Client, small: SmallStudy) -> None:
+    address = reverse("report", args=[small.study.slug])
+    assert as_user(client, small.researcher).get(address).context["report"].tally.n_used == 54
+    first = Annotation.objects.order_by("id").first()
+    assert first is not None
+    Annotation.objects.filter(pk=first.pk).update(excluded_reason="answers at random")
+    page = client.get(address)
+    assert page.context["report"].tally.n_used == 53
+    assert "Excluded: answers at random" in page.content.decode()
+
+
+def test_the_csv_holds_what_the_plot_shows(client: Client, small: SmallStudy) -> None:
+    as_user(client, small.researcher)
+    address = reverse("report-figures", args=[small.study.slug])
+    rows = list(csv.DictReader(io.StringIO(client.get(address, {"group": "block", "level": "image"}).content.decode())))
+    report = make_report(collect(rows_of_study(small.study), include_simulated=False), False)
+    [image] = [level for level in report.levels if level.level == "image"]
+    features = [row for row in rows if row["group"] == "block"]
+    assert [row["name"] for row in features] == ["block 0", "block 1"]
+    assert [float(row["value"]) for row in features] == [part.share.features.value for part in image.by_block]
+    assert {row["level"] for row in rows} == {"image"}
+    groups = {row["group"] for row in csv.DictReader(io.StringIO(client.get(address).content.decode()))}
+    assert {"overall", "block", "condition", "dictionary", "auc", "agreement"} <= groups
+
+
+def test_simulated_answers_are_marked_and_can_be_left_out(client: Client) -> None:
+    small = make_study(is_simulated=True, slug="simulated")
+    unblind(study=small.study, user=small.researcher)
+    as_user(client, small.researcher)
+    address = reverse("report", args=["simulated"])
+    page = client.get(address)
+    assert page.context["report"].tally.n_used_simulated == 54
+    assert "made by simulated annotators" in page.content.decode()
+    without = client.get(address, {"simulated": "0"})
+    assert without.context["report"].tally.n_used == 0
+    assert without.context["report"].tally.n_simulated_left_out == 54
