@@ -1,5 +1,155 @@
-"""To be filled by its owner."""
+"""The annotator's way: join by a link, consent, guideline, practice, and then the player."""
 
-from django.urls import URLPattern
+from __future__ import annotations
 
-urlpatterns: list[URLPattern] = []
+from django.contrib import messages
+from django.contrib.auth import login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import include, path, reverse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotation.domain.participation import (
+    ParticipationError,
+    Step,
+    confirm_guideline,
+    current_guideline,
+    give_consent,
+    join_study,
+    next_step,
+)
+from annotation.domain.practice import answered_ids, practice_items
+from annotation.domain.stimuli import stimulus_for_player
+from annotation.forms.joining import JoinForm
+from annotation.models import Participation, Role, Study, User
+from annotation.templatetags.prose import prose
+from annotation.views.access import signed_in_user
+from annotation.views.player_config import base_config, questions, work_config
+from annotation.views.work_access import STEP_URLS, annotator_page
+
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+SECONDS_PER_ITEM = 20
+EVERY_STEP = tuple(Step)
+
+
+@require_http_methods(["GET", "POST"])
+def join(request: HttpRequest, token: str) -> HttpResponseBase:
+    """What the study is, how long it takes and who runs it; then in, under a name, a code or one's own account."""
+    study = Study.objects.select_related("created_by").filter(join_token=token).first()
+    if study is None:
+        raise Http404("This link leads to no study; ask the person who sent it for a new one.")
+    form = JoinForm(request.POST or None)
+    if request.method == "POST" and (request.user.is_authenticated or form.is_valid()):
+        try:
+            return enter(request, token, form)
+        except ParticipationError as error:
+            messages.warning(request, str(error))
+    context = {"study": study, "form": form, "minutes": minutes_of(study), "is_open": is_open(study)}
+    if request.user.is_authenticated:
+        context["participation"] = study.participations.filter(user=signed_in_user(request)).first()
+    return render(request, "annotation/work/join.html", context)
+
+
+def is_open(study: Study) -> bool:
+    return study.state in {Study.State.OPEN, Study.State.PAUSED}
+
+
+def minutes_of(study: Study) -> int:
+    return max(1, round(min(study.session_length, study.n_items or study.session_length) * SECONDS_PER_ITEM / 60))
+
+
+def enter(request: HttpRequest, token: str, form: JoinForm) -> HttpResponseBase:
+    user: User | None = signed_in_user(request) if request.user.is_authenticated else None
+    participation = join_study(token=token, user=user)
+    if user is None:
+        form.settle(participation.user)
+        login(request, participation.user, backend=MODEL_BACKEND)
+    if participation.role != Role.ANNOTATOR:
+        return redirect("study", slug=participation.study.slug)
+    return redirect(STEP_URLS[next_step(participation)], slug=participation.study.slug)
+
+
+@require_http_methods(["GET", "POST"])
+@annotator_page(*EVERY_STEP)
+def consent(request: HttpRequest, participation: Participation) -> HttpResponseBase:
+    study = participation.study
+    is_given = next_step(participation) != Step.CONSENT
+    if request.method == "POST":
+        if request.POST.get("agree") == "yes":
+            give_consent(participation=participation)
+            return redirect("work", slug=study.slug)
+        messages.warning(request, "Tick the box if you agree; without it the study cannot begin.")
+    return render(request, "annotation/work/consent.html", {"study": study, "is_given": is_given})
+
+
+@require_http_methods(["GET", "POST"])
+@annotator_page(Step.GUIDELINE, Step.PRACTICE, Step.WORK)
+def guideline_read(request: HttpRequest, participation: Participation) -> HttpResponseBase:
+    study = participation.study
+    if request.method == "POST":
+        try:
+            confirm_guideline(participation=participation)
+            return redirect("work", slug=study.slug)
+        except ParticipationError as error:
+            messages.warning(request, str(error))
+    context = {"study": study, "guideline": current_guideline(study), "step": next_step(participation)}
+    return render(request, "annotation/work/guideline.html", context)
+
+
+@ensure_csrf_cookie
+@require_GET
+@annotator_page(Step.PRACTICE)
+def practice(request: HttpRequest, participation: Participation) -> HttpResponseBase:
+    """The player over the practice items that are not answered yet."""
+    study = participation.study
+    answered = answered_ids(participation)
+    items = practice_items(participation)
+    left = [
+        {"item": item.pk, "stimulus": stimulus_for_player(study=study, stimulus_id=item.stimulus_id)}
+        for item in items
+        if item.pk not in answered
+    ]
+    config = base_config(study, participation.user, "practice") | {
+        "urls": {"answers": reverse("practice-answers", args=[study.slug])},
+        "items": left,
+        "done": len(items) - len(left),
+        "session_length": len(items),
+    }
+    return render_player(request, study, config, finish_url=reverse("work", args=[study.slug]))
+
+
+@ensure_csrf_cookie
+@require_GET
+@annotator_page(Step.WORK)
+def work(request: HttpRequest, participation: Participation) -> HttpResponseBase:
+    study = participation.study
+    return render_player(request, study, work_config(participation), finish_url=reverse("studies"))
+
+
+def render_player(
+    request: HttpRequest, study: Study, config: dict[str, object], *, finish_url: str, leave_url: str | None = None
+) -> HttpResponse:
+    guideline = current_guideline(study)
+    context = {
+        "study": study,
+        "config": config,
+        "questions": questions(),
+        "categories": study.categories.all(),
+        "guideline_html": prose(guideline.text) if guideline else "",
+        "finish_url": finish_url,
+        "leave_url": leave_url or reverse("studies"),
+        "leave_text": "Leave the preview" if config["mode"] == "preview" else "My studies",
+        "login_url": f"{reverse('login')}?next={reverse('studies')}",
+    }
+    return render(request, "annotation/work/player.html", context)
+
+
+urlpatterns = [
+    path("join/<str:token>/", join, name="join"),
+    path("work/<slug:slug>/consent/", consent, name="consent"),
+    path("work/<slug:slug>/guideline/", guideline_read, name="guideline-read"),
+    path("work/<slug:slug>/practice/", practice, name="practice"),
+    path("work/<slug:slug>/", work, name="work"),
+    path("", include("annotation.views.work_api")),
+]

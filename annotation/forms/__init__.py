@@ -1,0 +1,1 @@
+"""Forms: they validate for the human; the database holds the integrity."""

@@ -1,0 +1,43 @@
+// Requests to the server, and the few ways in which they fail.
+
+export class Offline extends Error {}
+export class SignedOut extends Error {}
+export class Refused extends Error {}
+
+function csrfToken() {
+  // Read at each request: signing in again in another tab changes it.
+  const match = document.cookie.match(/(?:^|;\s*)csrftoken=([^;]+)/);
+  return match ? decodeURIComponent(match[1]) : document.body.dataset.csrf ?? "";
+}
+
+export async function request(url, { body, method = "POST", timeout = 20000, keepalive = false } = {}) {
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      keepalive,
+      credentials: "same-origin",
+      redirect: "error",
+      headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(timeout),
+    });
+  } catch (error) {
+    throw new Offline("The server cannot be reached.", { cause: error });
+  }
+  // Only our own JSON counts: a captive portal answers 200 with a page of its own.
+  if (!(response.headers.get("Content-Type") ?? "").includes("json")) {
+    throw new Offline(`Something else than Vitrine answered (${response.status}).`);
+  }
+  const reply = await response.json();
+  if (response.ok) return reply;
+  throw failure(response.status, reply.error ?? `The server answered ${response.status}.`);
+}
+
+function failure(status, text) {
+  if (status === 401) return new SignedOut(text);
+  if (status === 408 || status === 429 || status >= 500) return new Offline(text);
+  const refused = new Refused(text);
+  refused.status = status;
+  return refused;
+}

@@ -1,0 +1,102 @@
+// The help page and the note dialog (skip, comment, report). Native <dialog>: focus is kept and given back.
+
+const NOTES = {
+  skip: {
+    title: "Skip this one",
+    lead: "It goes back to the others. Why?",
+    reasons: ["The pictures do not show", "Disturbing or private", "I have seen it before"],
+    button: "Skip",
+  },
+  comment: { title: "Comment", lead: "The researchers read it beside your answer.", reasons: [], button: "Keep" },
+  report: {
+    title: "Report this image",
+    lead: "Somebody will look at it. What is wrong?",
+    reasons: ["Disturbing", "Private", "Broken"],
+    button: "Report",
+  },
+};
+
+export function fillHelp(dialog, keymap) {
+  const place = dialog.querySelector("[data-keys]");
+  for (const [title, rows] of keymap.groups()) {
+    const section = document.createElement("section");
+    section.append(Object.assign(document.createElement("h3"), { textContent: title }));
+    const list = document.createElement("dl");
+    for (const row of rows) {
+      const term = document.createElement("dt");
+      term.append(Object.assign(document.createElement("kbd"), { textContent: row.hint }));
+      list.append(term, Object.assign(document.createElement("dd"), { textContent: row.help }));
+    }
+    section.append(list);
+    place.append(section);
+  }
+}
+
+export class NoteDialog {
+  constructor(dialog) {
+    this.dialog = dialog;
+    this.form = dialog.querySelector("form");
+    this.text = dialog.querySelector("textarea");
+    this.reasons = dialog.querySelector("[data-reasons]");
+    dialog.addEventListener("keydown", (event) => this.#key(event));
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#finish(this.text.value.trim());
+    });
+    dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
+  }
+
+  get isOpen() {
+    return this.dialog.open;
+  }
+
+  /** Resolves with the text, or null when it was given up. */
+  ask(kind, about = "") {
+    const note = NOTES[kind];
+    this.dialog.querySelector("h2").textContent = note.title;
+    this.dialog.querySelector("[data-lead]").textContent = [about, note.lead].filter(Boolean).join(" ");
+    this.dialog.querySelector("[type=submit]").textContent = note.button;
+    this.text.value = "";
+    this.reasons.replaceChildren(...note.reasons.map((reason, i) => this.#reason(reason, i)));
+    this.dialog.showModal();
+    (this.reasons.firstElementChild ?? this.text).focus();
+    return new Promise((resolve) => {
+      this.result = null;
+      this.dialog.addEventListener("close", () => resolve(this.result), { once: true });
+    });
+  }
+
+  #reason(reason, index) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "choice choice--row";
+    button.append(Object.assign(document.createElement("kbd"), { textContent: index + 1 }), ` ${reason}`);
+    button.addEventListener("click", () => this.#finish([reason, this.text.value.trim()].filter(Boolean).join(": ")));
+    return button;
+  }
+
+  #key(event) {
+    event.stopPropagation();
+    if (event.target === this.text) {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        this.#finish(this.text.value.trim());
+      }
+      return;
+    }
+    const button = this.reasons.children[Number(event.code.replace(/^(Digit|Numpad)/, "")) - 1];
+    if (button) {
+      event.preventDefault();
+      button.click();
+    }
+  }
+
+  #finish(text) {
+    if (!text) {
+      this.text.focus();
+      return;
+    }
+    this.result = text;
+    this.dialog.close();
+  }
+}

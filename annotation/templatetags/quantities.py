@@ -1,0 +1,39 @@
+"""Numbers as people read them: `{% load quantities %}`."""
+
+from __future__ import annotations
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """0.00832 → '0.83 %'; small shares keep two significant digits, an absent one is a dash."""
+    if share is None:
+        return "–"
+    value = 100 * share
+    if value == 0 or abs(value) >= 10:
+        return f"{value:.0f} %"
+    return f"{value:.2g} %" if abs(value) >= 0.001 else f"{value:.0e} %"
+
+
+@register.filter
+def one_in(share: float | None) -> str:
+    """0.00832 → '1 in 120'; nothing for shares of a half or more."""
+    if not share or share >= 0.5:
+        return ""
+    n = 1 / share
+    rounded = round(n) if n < 100 else round(n, 1 - len(str(int(n))) + 1)
+    return f"1 in {int(rounded):,}"
+
+
+@register.filter
+def digits3(value: float | None) -> str:
+    """Three significant digits, without an exponent where that is short; an absent value is a dash."""
+    if value is None:
+        return "–"
+    if value == 0 or 0.001 <= abs(value) < 100_000:
+        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return text.replace("-", "−")
+    return f"{value:.2e}".replace("-", "−")

@@ -1,0 +1,126 @@
+"""Who may work in a study: its annotators, step by step.
+
+Pages send who is not there yet to the step that is next; endpoints answer in JSON with a sentence, so that the player
+can tell the annotator and keep what it holds: 401 signed out, 404 no study of yours, 403 another role, 409 not now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
+
+from annotation.domain.participation import ParticipationError, Step, next_step
+from annotation.domain.protocol import AnswerError
+from annotation.domain.stimuli import StimulusError
+from annotation.models import Participation, Role, Study
+from annotation.views.access import View, signed_in_user
+
+MAX_BODY = 200_000
+STEP_URLS = {
+    Step.CONSENT: "consent",
+    Step.GUIDELINE: "guideline-read",
+    Step.PRACTICE: "practice",
+    Step.WORK: "work",
+}
+NOT_AN_ANNOTATOR = "You are in this study as {role}; only its annotators answer."
+ApiView = Callable[[Participation, dict[str, Any]], dict[str, Any]]
+
+
+class RequestError(Exception):
+    """A request that cannot be understood; the message says what is wrong."""
+
+
+def participation_in(request: HttpRequest, slug: str) -> Participation:
+    """The person's place in the study; 404 for a study that is not theirs, 403 where they have another role."""
+    user = signed_in_user(request)
+    found = Participation.objects.select_related("study", "user").filter(study__slug=slug, user=user).first()
+    if found is None:
+        if user.is_researcher and Study.objects.filter(slug=slug).exists():
+            raise PermissionDenied("You are not an annotator of this study; join it by its link to answer.")
+        raise Http404("There is no such study among yours.")
+    if found.role != Role.ANNOTATOR:
+        raise PermissionDenied(NOT_AN_ANNOTATOR.format(role=f"a {found.role}"))
+    return found
+
+
+def annotator_page(*steps: Step) -> Callable[[View], View]:
+    """A page of the study's annotators, open when one of the steps is next; else they are sent to what is."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, slug: str) -> HttpResponseBase:
+            participation = participation_in(request, slug)
+            step = next_step(participation)
+            if step not in steps:
+                return redirect(STEP_URLS[step], slug=slug)
+            return view(request, participation)
+
+        return cast(View, login_required(guarded))
+
+    return decorate
+
+
+def annotator_endpoint(view: ApiView) -> View:
+    """A JSON endpoint: the participation and the body's object in, an object out."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, slug: str) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return problem(401, "You are signed out. Sign in again; nothing is lost.")
+        try:
+            return JsonResponse(view(participation_in(request, slug), body_of(request)))
+        except RequestError as error:
+            return problem(400, str(error))
+        except (Http404, StimulusError) as error:
+            return problem(404, str(error))
+        except PermissionDenied as error:
+            return problem(403, str(error))
+        except ParticipationError as error:
+            return problem(409, str(error))
+        except AnswerError as error:
+            return problem(422, str(error))
+
+    return cast(View, guarded)
+
+
+def problem(status: int, sentence: str) -> JsonResponse:
+    return JsonResponse({"error": sentence}, status=status)
+
+
+def body_of(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object a request carries; a GET carries its query."""
+    if request.method == "GET":
+        return dict(request.GET.items())
+    if len(request.body) > MAX_BODY:
+        raise RequestError(f"The request has {len(request.body)} bytes; {MAX_BODY} is the most.")
+    try:
+        body = json.loads(request.body or b"{}")
+    except ValueError as error:
+        raise RequestError("The request is not JSON.") from error
+    if not isinstance(body, dict):
+        raise RequestError("The request must be a JSON object.")
+    return body
+
+
+def ids_in(body: dict[str, Any], name: str) -> list[int]:
+    """A list of row ids; raises RequestError for anything else."""
+    values = body.get(name, [])
+    if not isinstance(values, list) or len(values) > 1000:
+        raise RequestError(f"'{name}' must be a list of at most 1000 numbers.")
+    if any(isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63 for value in values):
+        raise RequestError(f"'{name}' must be a list of numbers.")
+    return values
+
+
+def text_in(body: dict[str, Any], name: str) -> str:
+    value = body.get(name, "")
+    if not isinstance(value, str):
+        raise RequestError(f"'{name}' must be text.")
+    return value

@@ -1,0 +1,163 @@
+"""The player's endpoints: JSON in, one domain call, JSON out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
+from django.urls import path
+from django.views.decorators.http import require_GET, require_POST
+
+from annotation.domain.answers import submit_answer
+from annotation.domain.participation import session_progress
+from annotation.domain.practice import check_practice
+from annotation.domain.protocol import Payload, parse_answer, parse_id, parse_uuid
+from annotation.domain.queue import claim_slots, extend_leases, release_slots
+from annotation.domain.remarks import RemarkText, add_remark, report_image
+from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player
+from annotation.models import Participation, ReferenceItem, Slot, Term
+from annotation.views.access import signed_in_user
+from annotation.views.work_access import RequestError, annotator_endpoint, ids_in, problem, text_in
+
+MOST_CLAIMED = 10
+N_TERMS = 7
+A_YEAR = 365 * 24 * 3600
+
+
+@require_POST
+@annotator_endpoint
+def claim(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    """The next items, with everything the player needs to show them."""
+    n = body.get("n", 5)
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
+        raise RequestError(f"'n' must be a number from 1 to {MOST_CLAIMED}.")
+    study = participation.study
+    slots = claim_slots(study=study, annotator=participation.user, n=n, have=ids_in(body, "have"))
+    done, of = session_progress(participation)
+    return {
+        "items": [as_work(slot, participation) for slot in slots],
+        "done": done,
+        "of": of,
+        "lease_seconds": settings.LEASE_SECONDS,
+        "study_state": study.state,
+    }
+
+
+def as_work(slot: Slot, participation: Participation) -> dict[str, Any]:
+    stimulus = stimulus_for_player(study=participation.study, stimulus_id=slot.item.stimulus_id)
+    return {"slot": slot.pk, "item": slot.item_id, "stimulus": stimulus, "previous": None}
+
+
+@require_POST
+@annotator_endpoint
+def answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    answer = parse_answer(body)
+    result = submit_answer(annotator=participation.user, study=participation.study, answer=answer)
+    done, of = result.progress
+    return {"uuid": str(answer.uuid), "stored": result.stored, "done": done, "of": of}
+
+
+@require_POST
+@annotator_endpoint
+def remarks(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    remark = RemarkText(
+        uuid=parse_uuid(body.get("uuid"), "uuid"),
+        item=parse_id(body.get("item"), "item"),
+        kind=text_in(body, "kind"),
+        text=text_in(body, "text"),
+    )
+    add_remark(annotator=participation.user, study=participation.study, remark=remark)
+    return {"uuid": str(remark.uuid), "stored": remark.kind}
+
+
+@require_POST
+@annotator_endpoint
+def reports(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    report = RemarkText(
+        uuid=parse_uuid(body.get("uuid"), "uuid"),
+        item=parse_id(body.get("item"), "item"),
+        kind="flag",
+        text=text_in(body, "reason"),
+    )
+    cell = parse_id(body.get("cell"), "cell")
+    report_image(annotator=participation.user, study=participation.study, report=report, cell=cell)
+    return {"uuid": str(report.uuid), "stored": "report"}
+
+
+@require_POST
+@annotator_endpoint
+def heartbeat(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    n_held = extend_leases(annotator=participation.user, slot_ids=ids_in(body, "slots"))
+    return {"held": n_held, "study_state": participation.study.state}
+
+
+@require_POST
+@annotator_endpoint
+def release(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    return {"released": release_slots(annotator=participation.user, slot_ids=ids_in(body, "slots"))}
+
+
+@require_GET
+@annotator_endpoint
+def terms(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    """Labels used in the study so far: those that begin with the words typed, then those that contain them."""
+    query = text_in(body, "q").strip()[:60]
+    if not query:
+        return {"terms": []}
+    of_study = Term.objects.filter(study=participation.study)
+    begins = list(of_study.filter(text__istartswith=query)[:N_TERMS])
+    contains = of_study.filter(text__icontains=query).exclude(text__istartswith=query)[: N_TERMS - len(begins)]
+    return {"terms": [{"text": term.text, "n_uses": term.n_uses} for term in [*begins, *contains]]}
+
+
+@require_POST
+@annotator_endpoint
+def practice_answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    reference = ReferenceItem.objects.filter(
+        pk=parse_id(body.get("reference"), "reference"), study=participation.study
+    ).first()
+    payload = body.get("payload")
+    if reference is None or not isinstance(payload, dict):
+        raise RequestError("The answer names no practice item of this study, or has no payload.")
+    feedback = check_practice(participation=participation, reference=reference, payload=payload)
+    return feedback_reply(payload, feedback.accepted, feedback.right_by_question, feedback.reason)
+
+
+def feedback_reply(
+    given: dict[str, Any], accepted: dict[str, Any], right: dict[str, bool], reason: str
+) -> dict[str, Any]:
+    """What the player shows after a practice answer."""
+    questions = [
+        {"name": name, "given": given.get(name), "accepted": accepted[name], "is_right": right[name]}
+        for name in Payload.__dataclass_fields__
+        if name in right
+    ]
+    return {"is_right": all(right.values()), "questions": questions, "reason": reason}
+
+
+@require_GET
+def stimulus_picture(request: HttpRequest, digest: str, name: str) -> HttpResponseBase:
+    """A frozen picture: its name is its content, so a browser may keep it for good."""
+    if not request.user.is_authenticated:
+        return problem(401, "Sign in to see the pictures of a study.")
+    try:
+        picture = stimulus_file(user=signed_in_user(request), digest=digest, name=name)
+    except StimulusError as error:
+        raise Http404(str(error)) from error
+    response = FileResponse(picture.open("rb"), content_type="image/webp")
+    response["Cache-Control"] = f"private, max-age={A_YEAR}, immutable"
+    return response
+
+
+urlpatterns = [
+    path("work/<slug:slug>/claim", claim, name="work-claim"),
+    path("work/<slug:slug>/answers", answers, name="work-answers"),
+    path("work/<slug:slug>/remarks", remarks, name="work-remarks"),
+    path("work/<slug:slug>/reports", reports, name="work-reports"),
+    path("work/<slug:slug>/heartbeat", heartbeat, name="work-heartbeat"),
+    path("work/<slug:slug>/release", release, name="work-release"),
+    path("work/<slug:slug>/terms", terms, name="work-terms"),
+    path("work/<slug:slug>/practice/answers", practice_answers, name="practice-answers"),
+    path("stimuli/<str:digest>/<str:name>", stimulus_picture, name="stimulus-picture"),
+]
