@@ -23,13 +23,13 @@ def record_artifacts(run: Run) -> None:
             record(artifact, run)
 
 
-def record_vision_model(artifact: Artifact, run: Run | None) -> VisionModel:
+def record_vision_model(artifact: Artifact, run: Run | None, *, name: str = "") -> VisionModel:
     """The row of a vision model; ``run`` is None for one that a command registered."""
     facts = artifact.json("model.json")
     known = VisionModel.objects.filter(digest=artifact.digest).first()
     if known is not None:
         return known
-    wanted = str(artifact.config.get("name") or facts["architecture"])
+    wanted = name or str(artifact.config.get("name") or facts["architecture"])
     height, width = facts["grid"]
     return VisionModel.objects.create(
         name=unused_model_name(wanted),
