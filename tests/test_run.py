@@ -201,14 +201,14 @@ def site(tmp_path: Path) -> Iterator[RunningSite]:
     output_path = tmp_path / "output.txt"
     with open(output_path, "w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, text=True)
-    mark = f"VITRINE_DATA_ROOT={tmp_path}"
+    mark = str(tmp_path)
 
     def is_up() -> bool:
         assert process.poll() is None, output_path.read_text()
         return "Vitrine answers at" in output_path.read_text() and len(processes_with(mark)) >= 10
 
     try:
-        poll(is_up, "the start of the site", seconds=300)
+        poll(is_up, "the start of the site", seconds=120)
         yield RunningSite(process, f"http://127.0.0.1:{port}", mark)
     finally:
         for pid in processes_with(mark):
