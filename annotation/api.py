@@ -13,7 +13,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import FileResponse, HttpRequest, HttpResponse
-from ninja import NinjaAPI, Query, Schema
+from ninja import NinjaAPI, Query, Schema, Status
 from ninja.errors import HttpError
 from ninja.security import HttpBearer
 from pydantic import Field
@@ -217,7 +217,7 @@ def list_exports(request: HttpRequest, slug: str) -> list[ExportOut]:
 
 
 @api.post("/studies/{slug}/exports", response={202: ExportOut}, tags=["exports"])
-def start_export(request: HttpRequest, slug: str, body: ExportIn) -> tuple[int, ExportOut]:
+def start_export(request: HttpRequest, slug: str, body: ExportIn) -> Status[ExportOut]:
     """A worker writes the file; ask for the export until its state is `done`."""
     token = token_with(request, "exports:write")
     study = study_with_results(token.user, slug)
@@ -226,7 +226,7 @@ def start_export(request: HttpRequest, slug: str, body: ExportIn) -> tuple[int, 
     except ExportError as error:
         raise HttpError(400, str(error)) from error
     transaction.on_commit(lambda: wake_workers("cpu"))
-    return 202, export_out(export)
+    return Status(202, export_out(export))
 
 
 @api.get("/studies/{slug}/exports/{export_id}", response=ExportOut, tags=["exports"])

@@ -5,7 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from analysis.api import router
 from annotation.api import api
+
+api.add_router("", router)
 
 urlpatterns = [
     path("admin/", admin.site.urls),
