@@ -151,12 +151,15 @@ def write_vision_model(
     *,
     parents: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
+    records: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Write the artefact `vision-model`: weights in single precision and `model.json`."""
+    """Write the artefact `vision-model`: weights in single precision, `model.json`, and further JSON files."""
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with store.write("vision-model", config=config or description.to_json(), parents=parents) as writer:
         save_file(weights, writer.folder / "model.safetensors")
         writer.write_json("model.json", description.to_json())
+        for name, record in (records or {}).items():
+            writer.write_json(name, record)
     assert writer.artifact is not None
     return writer.artifact
 
