@@ -6,10 +6,12 @@ Digests name artefacts. Each config rejects unknown keys (``config_from_dict``) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from workers.artifacts import ArtifactStore
+
+CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
 
 
 class ConfigError(ValueError):
@@ -21,42 +23,58 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def setting(default: Any, label: str, help_text: str = "") -> Any:
+    """A field of a config with its default, its name for people and a line of help."""
+    return field(default=default, metadata={"label": label, "help": help_text})
+
+
+def parent(label: str, help_text: str = "") -> Any:
+    """A field without default that names an artefact."""
+    return field(metadata={"label": label, "help": help_text})
+
+
+SEED_HELP = "The same seed gives the same bytes on the same machine."
+
+
 @dataclass(frozen=True)
 class TrainModelConfig:
     """Train a small ViT classifier from an image set."""
 
-    image_set: str
-    name: str = "small-vit"
-    architecture: str = "vit_tiny_patch16_224"
-    image_size: int = 64
-    patch_size: int = 8
-    depth: int = 6
-    width: int = 128
-    n_epochs: int = 20
-    learning_rate: float = 1e-3
-    seed: int = 0
+    image_set: str = parent("Image set", "Its labels are what the model learns to tell.")
+    name: str = setting("small-vit", "Name", "What the model will be called.")
+    architecture: str = setting("vit_tiny_patch16_224", "Architecture", "timm's name of a vision transformer.")
+    image_size: int = setting(64, "Image size", "In pixels; a multiple of the patch size.")
+    patch_size: int = setting(8, "Patch size", "In pixels.")
+    depth: int = setting(6, "Blocks")
+    width: int = setting(128, "Width", "Of the residual stream.")
+    n_epochs: int = setting(20, "Epochs", "How often every image is seen.")
+    learning_rate: float = setting(1e-3, "Learning rate")
+    seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set",)
 
     def __post_init__(self) -> None:
+        require(self.patch_size >= 1, "A patch is at least one pixel wide.")
         require(self.image_size % self.patch_size == 0, "The image size must be a multiple of the patch size.")
         require(self.n_epochs >= 1, "Training needs at least one epoch.")
+        require(self.depth >= 1 and self.width >= 1, "The model needs at least one block and a width above 0.")
+        require(self.learning_rate > 0, "The learning rate must be above 0.")
 
 
 @dataclass(frozen=True)
 class TrainDictionaryConfig:
     """Train TopK SAEs at several hookpoints from one forward pass per image."""
 
-    image_set: str
-    vision_model: str
-    hookpoints: tuple[str, ...]
-    name: str = "topk-sae"
-    n_latents: int = 1024
-    k: int = 16
-    n_tokens: int = 8_000_000
-    batch_tokens: int = 4096
-    learning_rate: float = 1e-3
-    seed: int = 0
+    image_set: str = parent("Image set", "The images whose activations are read.")
+    vision_model: str = parent("Vision model")
+    hookpoints: tuple[str, ...] = parent("Hookpoints", "One sparse coder is trained at each, from one forward pass.")
+    name: str = setting("topk-sae", "Name", "What the dictionary will be called.")
+    n_latents: int = setting(1024, "Latents", "Per hookpoint; 8 to 32 times the width of the model is usual.")
+    k: int = setting(16, "k", "How many latents may be active per token.")
+    n_tokens: int = setting(8_000_000, "Tokens", "How many activations are seen in all.")
+    batch_tokens: int = setting(4096, "Batch", "Tokens per step.")
+    learning_rate: float = setting(1e-3, "Learning rate")
+    seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
 
@@ -73,47 +91,53 @@ class TrainDictionaryConfig:
 class MakeControlConfig:
     """A control dictionary at the hookpoints and densities of the dictionary it controls."""
 
-    dictionary: str
-    image_set: str
-    kind: str = "random_directions"
-    name: str = ""
-    n_tokens: int = 200_000
-    seed: int = 0
+    dictionary: str = parent("Dictionary", "The dictionary to control for.")
+    image_set: str = parent("Image set", "The images on which densities are matched.")
+    kind: str = setting("random_directions", "Kind", "residual_basis, random_directions or untrained_dictionary.")
+    name: str = setting("", "Name", "Left empty, the kind is its name.")
+    n_tokens: int = setting(200_000, "Tokens", "How many activations the densities are matched on.")
+    seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
 
     def __post_init__(self) -> None:
-        kinds = ("residual_basis", "random_directions", "untrained_dictionary")
-        require(self.kind in kinds, f"The control kind '{self.kind}' is unknown; it can be {', '.join(kinds)}.")
+        require(
+            self.kind in CONTROL_KINDS,
+            f"The control kind '{self.kind}' is unknown; it can be {', '.join(CONTROL_KINDS)}.",
+        )
 
 
 @dataclass(frozen=True)
 class CollectExemplarsConfig:
     """One pass over an image set for several dictionaries of one vision model."""
 
-    image_set: str
-    dictionaries: tuple[str, ...]
-    readout: str = ""
-    n_top: int = 16
-    images_per_chunk: int = 512
-    seed: int = 0
+    image_set: str = parent("Image set", "The images among which exemplars are looked for.")
+    dictionaries: tuple[str, ...] = parent("Dictionaries", "One pass serves all of them; they read the same model.")
+    readout: str = setting("", "Readout", "Gives the class each feature promotes (logit lens).")
+    n_top: int = setting(16, "Top images", "Per feature.")
+    images_per_chunk: int = setting(512, "Images per chunk", "A chunk should take at most half a minute.")
+    seed: int = setting(0, "Seed", SEED_HELP)
 
-    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries")
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries", "readout")
 
     def __post_init__(self) -> None:
         require(len(self.dictionaries) > 0, "Name at least one dictionary.")
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
 
 
 @dataclass(frozen=True)
 class EvaluateDictionaryConfig:
-    """Quality of a dictionary on an image set."""
+    """Quality of a dictionary on an image set: explained variance, L0, dead and dense latents."""
 
-    dictionary: str
-    image_set: str
-    max_images: int = 2000
-    images_per_chunk: int = 256
+    dictionary: str = parent("Dictionary")
+    image_set: str = parent("Image set", "Best images that the dictionary was not trained on.")
+    max_images: int = setting(2000, "Images at most")
+    images_per_chunk: int = setting(256, "Images per chunk", "A chunk should take at most half a minute.")
 
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
+
+    def __post_init__(self) -> None:
+        require(self.max_images >= 1 and self.images_per_chunk >= 1, "Quality needs at least one image.")
 
 
 @dataclass(frozen=True)
@@ -123,9 +147,9 @@ class FreezeStimuliConfig:
     ``plan`` is the digest of a feature-set artefact whose items.jsonl lists what to freeze.
     """
 
-    image_set: str
-    plan: str
-    seed: int = 0
+    image_set: str = parent("Image set")
+    plan: str = parent("Plan", "The feature-set artefact that lists what to freeze.")
+    seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "plan")
 
@@ -149,7 +173,13 @@ class Stage:
     queue: str
     executor: str
     unit: str
+    is_started_by_hand: bool = True
     revision: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What the stage does, in a sentence."""
+        return (self.config_class.__doc__ or self.name).split("\n")[0]
 
 
 STAGES: dict[str, Stage] = {
@@ -160,7 +190,7 @@ STAGES: dict[str, Stage] = {
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
         Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images"),
         Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
-        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli"),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False),
     )
 }
 
@@ -172,12 +202,34 @@ def config_from_dict(stage: str, values: Mapping[str, Any]) -> StageConfig:
     names = [f.name for f in fields(config_class)]
     unknown = sorted(set(values) - set(names))
     require(not unknown, f"The stage {stage} has no setting '{', '.join(unknown)}'; it has {', '.join(names)}.")
-    settled = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    kinds = {f.name: str(f.type) for f in fields(config_class)}
+    settled = {name: settled_value(name, kinds[name], value) for name, value in values.items()}
     try:
         config: StageConfig = config_class(**settled)
     except TypeError as error:
-        raise ConfigError(f"The config of {stage} is not complete: {error}") from error
+        missing = [f.name for f in fields(config_class) if f.default is MISSING and f.name not in values]
+        raise ConfigError(f"The config of {stage} is not complete: give {', '.join(missing)}.") from error
     return config
+
+
+KINDS_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "tuple[str, ...]": "a list of texts",
+}
+
+
+def settled_value(name: str, kind: str, value: Any) -> Any:
+    """The value as its field's type; raises ConfigError if it is of another."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "float" and is_number:
+        return float(value)
+    if kind == "tuple[str, ...]" and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    fits = (kind == "int" and is_number and isinstance(value, int)) or (kind == "str" and isinstance(value, str))
+    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
+    return value
 
 
 def parent_digests(config: StageConfig) -> list[str]:
