@@ -34,7 +34,7 @@ def committed_files() -> list[Path]:
 
 
 FILES = committed_files()
-PYTHON = [path for path in FILES if path.suffix == ".py" or path.name == "run"]
+PYTHON = [path for path in FILES if path.suffix == ".py" or path == ROOT / "run"]
 
 
 class Function(NamedTuple):
@@ -59,7 +59,7 @@ def test_the_tree_is_seen() -> None:
 
 
 def test_no_file_is_longer_than_the_limit() -> None:
-    sources = [path for path in FILES if path.suffix in {".py", ".js", ".css", ".html"} or path.name == "run"]
+    sources = [path for path in FILES if path.suffix in {".py", ".js", ".css", ".html"} or path == ROOT / "run"]
     lengths = {relative(path): len(path.read_text().splitlines()) for path in sources}
     assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
 
@@ -107,7 +107,7 @@ def test_no_unfinished_business() -> None:
 
 def text_lines() -> Iterator[tuple[str, str]]:
     for path in FILES:
-        if path.suffix in TEXT or path.name == "run":
+        if path.suffix in TEXT or path == ROOT / "run":
             for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
                 yield f"{relative(path)}:{number}", line
 
@@ -159,7 +159,7 @@ def test_importing_every_view_loads_nothing_heavy() -> None:
 def test_run_and_what_it_starts_with_need_the_standard_library_only() -> None:
     """`./run` must work before anything is installed."""
     allowed = set(sys.stdlib_module_names) | {"config"}
-    launch = [path for path in PYTHON if relative(path).startswith("config/launch/") or path.name == "run"]
+    launch = [path for path in PYTHON if relative(path).startswith("config/launch/") or path == ROOT / "run"]
     foreign = []
     for path in launch:
         for node in ast.walk(ast.parse(path.read_text())):
