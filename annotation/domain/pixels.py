@@ -94,9 +94,7 @@ def crop_box(width: int, height: int, framing: str) -> tuple[float, float, float
     """Left, top, right, bottom of what is kept, in pixels of the original."""
     mode, _, share = framing.partition("-")
     kept = int(share) / 1000 if share else 1.0
-    if mode in ("whole", "squash"):
-        inner = (width * kept, height * kept)
-    else:
-        inner = (min(width, height) * kept,) * 2
+    side = min(width, height)
+    inner = (width * kept, height * kept) if mode in ("whole", "squash") else (side * kept, side * kept)
     left, top = (width - inner[0]) / 2, (height - inner[1]) / 2
     return left, top, left + inner[0], top + inner[1]

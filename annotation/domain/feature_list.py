@@ -1,0 +1,82 @@
+"""The list of a dictionary's features: filters and order, all from the address, all served by indexes.
+
+A dead feature (density 0) is left out unless asked for, because it has nothing to show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet
+
+from annotation.domain.keyset import Order
+from annotation.domain.labels import labelled_feature_ids
+from annotation.models import Dictionary, Feature
+
+ORDERS = {
+    "block": (Order("block"), "block, then number"),
+    "-density": (Order("density", True), "densest first"),
+    "density": (Order("density"), "rarest first"),
+    "-maximum": (Order("maximum", True), "largest maximum first"),
+    "maximum": (Order("maximum"), "smallest maximum first"),
+    "-images": (Order("n_images_active", True), "fires in most images first"),
+    "images": (Order("n_images_active"), "fires in fewest images first"),
+    "-prefix": (Order("prefix_share", True), "most on CLS and registers first"),
+    "prefix": (Order("prefix_share"), "least on CLS and registers first"),
+}
+STATES = {"alive": "alive", "dead": "dead", "all": "alive and dead"}
+LABELLED = {"": "with or without label", "yes": "with a label", "no": "without label"}
+COUNT_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class FeatureFilter:
+    """What is asked for; densities and shares as fractions of 1."""
+
+    hookpoint: str = ""
+    state: str = "alive"
+    density_min: float | None = None
+    density_max: float | None = None
+    prefix_max: float | None = None
+    promoted_class: str = ""
+    labelled: str = ""
+    sort: str = "block"
+
+    @property
+    def order(self) -> Order:
+        return ORDERS[self.sort][0]
+
+
+def filtered_features(dictionary: Dictionary, wanted: FeatureFilter) -> QuerySet[Feature]:
+    rows = Feature.objects.filter(dictionary=dictionary).filter(range_condition(wanted))
+    if wanted.hookpoint:
+        rows = rows.filter(hookpoint=wanted.hookpoint)
+    if wanted.promoted_class:
+        rows = rows.filter(promoted_class=wanted.promoted_class)
+    if wanted.labelled:
+        ids = labelled_feature_ids()
+        rows = rows.filter(pk__in=ids) if wanted.labelled == "yes" else rows.exclude(pk__in=ids)
+    return rows
+
+
+def range_condition(wanted: FeatureFilter) -> Q:
+    condition = Q()
+    if wanted.state == "dead":
+        condition &= Q(density=0)
+    elif wanted.state == "alive":
+        condition &= Q(density__gt=0)
+        if wanted.order.field in ("maximum", "n_images_active"):
+            condition &= Q(**{f"{wanted.order.field}__gt": 0})  # skips the dead ones within the index
+    if wanted.density_min is not None:
+        condition &= Q(density__gte=wanted.density_min)
+    if wanted.density_max is not None:
+        condition &= Q(density__lte=wanted.density_max)
+    if wanted.prefix_max is not None:
+        condition &= Q(prefix_share__lte=wanted.prefix_max)
+    return condition
+
+
+def counted(rows: QuerySet[Feature], limit: int = COUNT_LIMIT) -> str:
+    """How many, in words; counts no further than ``limit``."""
+    n = rows.order_by()[: limit + 1].count()
+    return f"more than {limit:,}" if n > limit else f"{n:,}"

@@ -1,0 +1,72 @@
+"""What people called a feature, from studies that were closed and unblinded; the labels of all others stay hidden.
+
+A label beside its dictionary and block is a result: were it shown while answers still come in, it would lead them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.db.models import Count, QuerySet
+
+from annotation.domain.unblinding import UNBLINDED
+from annotation.models import Annotation, Condition, Feature, Study
+
+
+class LabelCount(NamedTuple):
+    """One wording in one study, and how many annotators chose it."""
+
+    label: str
+    category: str
+    n: int
+    study_name: str
+    study_slug: str
+    is_simulated: bool
+
+
+def open_to_all() -> QuerySet[Study]:
+    return Study.objects.filter(state=Study.State.CLOSED, events__kind=UNBLINDED)
+
+
+def shown_annotations() -> QuerySet[Annotation]:
+    """Current answers about real features that may be shown beside their feature."""
+    return Annotation.objects.filter(
+        study__in=open_to_all(), item__condition=Condition.REAL, is_current=True, excluded_reason=""
+    )
+
+
+def labels_of(feature: Feature) -> list[LabelCount]:
+    """The labels given to a feature, the most frequent first."""
+    grouped = (
+        shown_annotations()
+        .filter(item__feature=feature)
+        .exclude(label="")
+        .values("label", "category", "study__name", "study__slug", "is_simulated")
+        .annotate(n=Count("id"))
+        .order_by("-n", "label")
+    )
+    return [
+        LabelCount(
+            row["label"], row["category"], row["n"], row["study__name"], row["study__slug"], row["is_simulated"]
+        )
+        for row in grouped
+    ]
+
+
+def first_labels(features: Iterable[Feature]) -> dict[int, str]:
+    """The most frequent label of each feature that has one, by feature id, in one query."""
+    rows = (
+        shown_annotations()
+        .filter(item__feature__in=[feature.pk for feature in features])
+        .exclude(label="")
+        .values_list("item__feature_id", "label")
+        .annotate(n=Count("id"))
+        .order_by("n", "-label")
+    )
+    return {feature_id: label for feature_id, label, _ in rows}
+
+
+def labelled_feature_ids() -> QuerySet[Annotation]:
+    """The ids of all features that have a label to show, for use in a filter."""
+    return shown_annotations().exclude(label="").values("item__feature_id")
