@@ -12,15 +12,16 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from annotation.models import Dictionary, Feature, Study
+from annotation.models import Dictionary, Feature, ReferenceItem, Study
 
 BAND_NAMES = {1: ("all",), 2: ("rare", "frequent"), 3: ("rare", "middle", "frequent")}
 PREFIX_BAND = "prefix tokens"
-RULES = ("dead", "too rare", "prefix tokens")
+RESERVED = "practice or gold"
+RULES = ("dead", "too rare", "prefix tokens", RESERVED)
 
 
 class SamplingError(Exception):
@@ -130,16 +131,26 @@ def study_spec(study: Study) -> SampleSpec:
     return SampleSpec.from_dict(values | study.exclusions)
 
 
-def draw_sample(*, dictionaries: Sequence[Dictionary], spec: SampleSpec, seed: int) -> SamplePreview:
-    """Draw by the spec; raises SamplingError when there is nothing to draw from."""
+def study_sample(study: Study) -> SamplePreview:
+    """What the study would draw now. Features people are shown with the answer, or scored on, are not drawn."""
+    reserved = set(ReferenceItem.objects.filter(study=study).values_list("feature_id", flat=True))
+    return draw_sample(
+        dictionaries=study_dictionaries(study), spec=study_spec(study), seed=study.seed, reserved=reserved
+    )
+
+
+def draw_sample(
+    *, dictionaries: Sequence[Dictionary], spec: SampleSpec, seed: int, reserved: Collection[int] = ()
+) -> SamplePreview:
+    """Draw by the spec, but for the reserved features; raises SamplingError when there is nothing to draw from."""
     if not dictionaries:
         raise SamplingError("Choose at least one dictionary.")
     rows = load_rows(dictionaries, spec)
     if spec.feature_ids:
-        return listed_sample(rows, spec)
+        return listed_sample(rows, spec, reserved)
     if not rows:
         raise SamplingError("These dictionaries have no features in these blocks; collect exemplars first.")
-    return stratified_sample(rows, spec, seed)
+    return stratified_sample(rows, spec, seed, reserved)
 
 
 def load_rows(dictionaries: Sequence[Dictionary], spec: SampleSpec) -> list[Row]:
@@ -163,19 +174,19 @@ def exclusion(row: Row, spec: SampleSpec) -> str | None:
     return None
 
 
-def listed_sample(rows: Sequence[Row], spec: SampleSpec) -> SamplePreview:
+def listed_sample(rows: Sequence[Row], spec: SampleSpec, reserved: Collection[int]) -> SamplePreview:
     missing = sorted(set(spec.feature_ids) - {row.id for row in rows})
     if missing:
         raise SamplingError(f"Feature {missing[0]} is not in the chosen dictionaries; {len(missing)} are missing.")
-    strata = settle_strata(rows, spec)
+    strata = settle_strata(rows, spec, reserved)
     drawn = [Drawn(row.id, stratum) for stratum, members in strata.members.items() for row in members]
     wanted = {stratum: len(members) for stratum, members in strata.members.items()}
     lines = preview_rows(strata, wanted, wanted)
     return SamplePreview(lines, drawn, len(rows), dict(strata.total_excluded))
 
 
-def stratified_sample(rows: Sequence[Row], spec: SampleSpec, seed: int) -> SamplePreview:
-    strata = settle_strata(rows, spec)
+def stratified_sample(rows: Sequence[Row], spec: SampleSpec, seed: int, reserved: Collection[int]) -> SamplePreview:
+    strata = settle_strata(rows, spec, reserved)
     wanted = equal_parts(spec.n_features, sorted(strata.members))
     taken = redistribute(wanted, {stratum: len(members) for stratum, members in strata.members.items()})
     drawn = []
@@ -197,13 +208,13 @@ class Strata:
         return sum(self.excluded.values(), Counter())
 
 
-def settle_strata(rows: Iterable[Row], spec: SampleSpec) -> Strata:
+def settle_strata(rows: Iterable[Row], spec: SampleSpec, reserved: Collection[int]) -> Strata:
     by_block: dict[tuple[int, int], list[Row]] = defaultdict(list)
     for row in rows:
         by_block[row.dictionary, row.block].append(row)
     strata = Strata()
     for (dictionary, block), members in by_block.items():
-        rules = [exclusion(row, spec) for row in members]
+        rules = [RESERVED if row.id in reserved else exclusion(row, spec) for row in members]
         eligible = sorted(row.density for row, rule in zip(members, rules, strict=True) if rule is None)
         edges = band_edges(eligible, spec.n_density_bands)
         for row, rule in zip(members, rules, strict=True):

@@ -1,0 +1,216 @@
+"""What stands among the real features of a study: controls, catch items and gold, mixed so that nothing tells them.
+
+Each control is matched to a sampled feature of the same block: of a control dictionary it is the feature of nearest
+density, and its maps are later cut to the matched feature's patch counts (workers/stimuli.py). A shuffled control takes
+each cell from another feature of the block. A catch item has a known answer: *clear* shows one patch and one image over
+and over (accepted: 3 or 4); *none* shows patches and maps of unrelated features at wrong places (accepted: 1, 2, or
+cannot tell). Gold items come from the study's own reference items.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from annotation.domain.sampling import Drawn, SampleSpec, exclusion, load_rows
+from annotation.models import Condition, Dictionary, Feature, ReferenceItem
+
+N_CELLS = 16
+CONTROL_CONDITIONS = (
+    Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY, Condition.SHUFFLED,
+)  # fmt: skip
+CLEAR = {"patch_rating": [3, 4], "image_rating": [3, 4]}
+NONE = {"patch_rating": [1, 2, None], "image_rating": [1, 2, None]}
+
+
+class FeatureRef(NamedTuple):
+    """The columns of a feature that a plan needs."""
+
+    id: int
+    dictionary: int
+    block: int
+    hookpoint: str
+    density: float
+
+
+class Cell(NamedTuple):
+    """A place on the sheet of one feature: image from there, map from there or from another."""
+
+    image: tuple[int, int]
+    map: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """An item before its stimulus is frozen; cells are (feature id, place)."""
+
+    condition: str
+    feature: int
+    matched: int
+    stratum: str
+    patches: list[Cell]
+    images: list[Cell]
+    reference: int | None = None
+    accepted: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of all items."""
+
+    control: float = 0.1
+    catch: float = 0.05
+    gold: float = 0.05
+
+    def counts(self, n_real: int, n_gold_there: int) -> tuple[int, int, int]:
+        """Controls, catch and gold items; gold that is not there is made up for by catch items."""
+        total = n_real / max(0.05, 1 - self.control - self.catch - self.gold)
+        n_gold = min(round(total * self.gold), n_gold_there)
+        n_catch = round(total * (self.catch + self.gold)) - n_gold
+        return round(total * self.control), n_catch, n_gold
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What controls are drawn from: eligible features by dictionary and hookpoint, and the control dictionaries."""
+
+    by_place: Mapping[tuple[int, str], Sequence[FeatureRef]]
+    refs: Mapping[int, FeatureRef]
+    controls_of: Mapping[tuple[int, str], Dictionary]
+
+    def peers(self, feature_id: int) -> Sequence[FeatureRef]:
+        ref = self.refs[feature_id]
+        return self.by_place[ref.dictionary, ref.hookpoint]
+
+
+def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, also: Iterable[int] = ()) -> Pool:
+    """Eligible features of the dictionaries and of their controls; `also` names features needed in any case."""
+    controls = list(Dictionary.objects.filter(control_of__in=dictionaries).order_by("id"))
+    rule = SampleSpec(min_images=spec.min_images, max_prefix_share=spec.max_prefix_share)
+    eligible = {row.id for row in load_rows([*dictionaries, *controls], rule) if exclusion(row, rule) is None}
+    columns = ("id", "dictionary_id", "block", "hookpoint", "density")
+    wanted = eligible | set(also)
+    features = Feature.objects.filter(dictionary__in=[*dictionaries, *controls]).order_by("density", "id")
+    listed = [FeatureRef(*values) for values in features.values_list(*columns)]
+    by_place: dict[tuple[int, str], list[FeatureRef]] = defaultdict(list)
+    for ref in listed:
+        if ref.id in eligible:
+            by_place[ref.dictionary, ref.hookpoint].append(ref)
+    controls_of = {(d.control_of_id, d.kind): d for d in controls if d.control_of_id is not None}
+    return Pool(by_place, {ref.id: ref for ref in listed if ref.id in wanted}, controls_of)
+
+
+def available_controls(dictionaries: Sequence[Dictionary], kinds: Sequence[str]) -> list[str]:
+    """The control kinds of a study for which every sampled dictionary has its dictionary of controls."""
+    rows = Dictionary.objects.filter(control_of__in=dictionaries).values_list("control_of_id", "kind")
+    there = set(rows)
+    return [
+        kind
+        for kind in kinds
+        if kind == Condition.SHUFFLED or all((dictionary.pk, kind) in there for dictionary in dictionaries)
+    ]
+
+
+def plan_items(
+    drawn: Sequence[Drawn], *, pool: Pool, kinds: Sequence[str], shares: Shares, gold: Sequence[ReferenceItem],
+    rng: random.Random,
+) -> list[PlannedItem]:  # fmt: skip
+    """All items of a study in an order that tells nothing."""
+    n_control, n_catch, n_gold = shares.counts(len(drawn), len(gold))
+    items = [real_item(one.feature_id, str(one.stratum)) for one in drawn]
+    items += control_items(drawn, pool=pool, kinds=kinds if n_control else [], n=n_control, rng=rng)
+    items += [catch_item(drawn, pool, is_clear=index % 2 == 0, rng=rng) for index in range(n_catch)]
+    items += [gold_item(reference) for reference in rng.sample(list(gold), n_gold)]
+    rng.shuffle(items)
+    return items
+
+
+def sheet_of(feature: int) -> list[Cell]:
+    return [Cell((feature, place)) for place in range(N_CELLS)]
+
+
+def real_item(feature: int, stratum: str) -> PlannedItem:
+    return PlannedItem(Condition.REAL, feature, feature, stratum, sheet_of(feature), sheet_of(feature))
+
+
+def reference_item(reference: ReferenceItem) -> PlannedItem:
+    """A practice item: shown as any other."""
+    sheet = sheet_of(reference.feature_id)
+    return PlannedItem("practice", reference.feature_id, reference.feature_id, "", sheet, sheet, reference.pk)
+
+
+def gold_item(reference: ReferenceItem) -> PlannedItem:
+    feature, sheet = reference.feature_id, sheet_of(reference.feature_id)
+    accepted = dict(reference.accepted)
+    return PlannedItem(Condition.GOLD, feature, feature, "gold", sheet, sheet, reference.pk, accepted)
+
+
+def control_items(
+    drawn: Sequence[Drawn], *, pool: Pool, kinds: Sequence[str], n: int, rng: random.Random
+) -> list[PlannedItem]:
+    """n controls, the kinds in turn, each matched to another sampled feature as far as there are enough."""
+    if not kinds:
+        return []
+    order = rng.sample(list(drawn), len(drawn))
+    used: set[int] = set()
+    items = []
+    for index in range(n):
+        matched, kind = order[index % len(order)], kinds[index % len(kinds)]
+        item = shuffled(matched, pool, rng) if kind == Condition.SHUFFLED else nearest(matched, kind, pool, used)
+        if item is not None:
+            items.append(item)
+    return items
+
+
+def nearest(matched: Drawn, kind: str, pool: Pool, used: set[int]) -> PlannedItem | None:
+    """The control feature of the same hookpoint whose density is nearest, not used before."""
+    ref = pool.refs[matched.feature_id]
+    dictionary = pool.controls_of.get((ref.dictionary, kind))
+    candidates = pool.by_place.get((dictionary.pk, ref.hookpoint), ()) if dictionary else ()
+    free = [candidate for candidate in candidates if candidate.id not in used]
+    if not free:
+        return None
+    place = bisect_left([candidate.density for candidate in free], ref.density)
+    around = free[max(0, place - 1) : place + 1] or free[-1:]
+    best = min(around, key=lambda candidate: abs(candidate.density - ref.density))
+    used.add(best.id)
+    return PlannedItem(kind, best.id, ref.id, str(matched.stratum), sheet_of(best.id), sheet_of(best.id))
+
+
+def shuffled(matched: Drawn, pool: Pool, rng: random.Random) -> PlannedItem:
+    """Every cell from the same place of another feature's sheet."""
+    peers = [ref.id for ref in pool.peers(matched.feature_id)]
+    patches = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
+    images = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
+    stratum = str(matched.stratum)
+    return PlannedItem(Condition.SHUFFLED, matched.feature_id, matched.feature_id, stratum, patches, images)
+
+
+def catch_item(drawn: Sequence[Drawn], pool: Pool, *, is_clear: bool, rng: random.Random) -> PlannedItem:
+    feature = rng.choice(list(drawn)).feature_id
+    if is_clear:
+        cells = [Cell((feature, 0))] * N_CELLS
+        return PlannedItem(Condition.CATCH, feature, feature, "catch", cells, cells, accepted=dict(CLEAR))
+    everything = sorted(pool.refs)
+    patches, images = wrong_places(everything, rng), wrong_places(everything, rng)
+    return PlannedItem(Condition.CATCH, feature, feature, "catch", patches, images, accepted=dict(NONE))
+
+
+def wrong_places(features: Sequence[int], rng: random.Random) -> list[Cell]:
+    """Images of some features with the maps of others."""
+    images, maps = several(features, rng), several(features, rng)
+    return [
+        Cell((image, rng.randrange(N_CELLS)), (other, place))
+        for place, (image, other) in enumerate(zip(images, maps, strict=True))
+    ]
+
+
+def several(features: Sequence[int], rng: random.Random) -> list[int]:
+    """As many as a sheet has cells, different ones where there are enough."""
+    if len(features) >= N_CELLS:
+        return rng.sample(list(features), N_CELLS)
+    return [rng.choice(list(features)) for _ in range(N_CELLS)]
