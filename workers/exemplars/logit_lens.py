@@ -1,6 +1,6 @@
 """The logit lens: the classes a latent's decoder direction promotes, W_dec · (class directions)ᵀ.
 
-The final norm is left out, so values compare classes within a latent, not latents with each other.
+The final norm's division is left out, so values compare classes within a latent, not latents with each other.
 """
 
 from __future__ import annotations
