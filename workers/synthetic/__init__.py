@@ -1,0 +1,1 @@
+"""Image sets whose truth is known: a generated world of shapes, and crops of two photographs."""
