@@ -19,7 +19,7 @@ LINTERS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy", "."],
-    "import contracts": ["lint-imports"],
+    "import contracts": ["lint-imports", "--no-cache"],
     "architecture": ["pytest", "-q", "-p", "no:cacheprovider", "tests/test_architecture.py", "tests/test_docs.py"],
 }
 
