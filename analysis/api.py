@@ -1,4 +1,4 @@
-"""The report over HTTP; mounted beside the rest of the interface."""
+"""The report over HTTP, added to the interface of `annotation.api`: mount the `api` of this module."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Schema
 
-from annotation.api import study_for_token
+from annotation.api import api, study_for_token
 
-router = Router()
+__all__ = ["api"]
 
 
 class FigureOut(Schema):
@@ -36,7 +36,7 @@ class ReportOut(Schema):
     figures: list[FigureOut]
 
 
-@router.get("/studies/{slug}/report", response=ReportOut, tags=["answers"])
+@api.get("/studies/{slug}/report", response=ReportOut, tags=["answers"])
 def get_report(request: HttpRequest, slug: str, include_simulated: bool = False) -> ReportOut:
     """Refused while the study is blind."""
     study = study_for_token(request, slug, "annotations:read")

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from analysis.statistics.figures import Figure
 
-LABEL_WIDTH, PLOT_WIDTH, RIGHT = 240, 460, 60
-ROW_PADDING, SERIES_STEP, TOP, BOTTOM = 12, 16, 12, 34
+LABEL_WIDTH, PLOT_WIDTH, RIGHT = 225, 320, 20
+ROW_PADDING, SERIES_STEP, TOP, BOTTOM = 12, 16, 12, 40
 MARKERS = ("circle", "square", "diamond")
 
 
@@ -32,6 +32,11 @@ class Axis(NamedTuple):
     reference: float | None = None
     reference_name: str = ""
 
+    def ticks(self) -> list[float]:
+        """Round numbers: fifths of a unit, halves on a longer axis."""
+        step = 0.2 if self.high - self.low <= 1 else 0.5
+        return [self.low + index * step for index in range(round((self.high - self.low) / step) + 1)]
+
     def x(self, value: float) -> float:
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return LABEL_WIDTH + share * PLOT_WIDTH
@@ -41,7 +46,7 @@ def interval_chart(labels: Sequence[str], series: Sequence[Series], axis: Axis, 
     """A row per label, a point with its 95 % interval per series."""
     row_height = ROW_PADDING + SERIES_STEP * len(series)
     bottom = TOP + row_height * len(labels)
-    height = bottom + BOTTOM + 20 * (len(series) > 1)
+    height = bottom + BOTTOM + 24 * (len(series) > 1)
     width = LABEL_WIDTH + PLOT_WIDTH + RIGHT
     parts = [
         f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">',
@@ -54,14 +59,13 @@ def interval_chart(labels: Sequence[str], series: Sequence[Series], axis: Axis, 
             y = middle + SERIES_STEP * (index - (len(series) - 1) / 2)
             parts.extend(_point(one.figures[row], one, MARKERS[index % len(MARKERS)], axis, y))
     if len(series) > 1:
-        parts.extend(_legend(series, bottom + BOTTOM + 10))
+        parts.extend(_legend(series, bottom + BOTTOM + 14))
     return "\n".join([*parts, "</svg>"])
 
 
 def _axis(axis: Axis, bottom: float) -> list[str]:
     parts = []
-    for step in range(6):
-        value = axis.low + (axis.high - axis.low) * step / 5
+    for value in axis.ticks():
         x = axis.x(value)
         parts.append(f'<line class="plot-grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
         parts.append(f'<text class="plot-tick" x="{x:.1f}" y="{bottom + 16}">{value:.1f}</text>')
@@ -70,7 +74,7 @@ def _axis(axis: Axis, bottom: float) -> list[str]:
         name = escape(axis.reference_name)
         line = f'<line class="plot-reference" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}">'
         parts.append(f"{line}<title>{name}</title></line>")
-    caption = f'<text class="plot-caption" x="{LABEL_WIDTH + PLOT_WIDTH / 2}" y="{bottom + 31}">{escape(axis.caption)}'
+    caption = f'<text class="plot-caption" x="{LABEL_WIDTH + PLOT_WIDTH / 2}" y="{bottom + 35}">{escape(axis.caption)}'
     return [*parts, f"{caption}</text>"]
 
 

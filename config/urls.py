@@ -5,10 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from analysis.api import router
-from annotation.api import api
-
-api.add_router("", router)
+from analysis.api import api
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -101,7 +101,7 @@ def _share(
         return Share(undefined(of_features, counts, reason), undefined(of_judgements, counts, reason), 0)
     chosen = Votes(votes.n_judgements[members], votes.n_interpretable[members])
     n_ties = chosen.n_ties()
-    note = f"{n_ties} ties counted as no majority" if n_ties else ""
+    note = f"{n_ties} {'tie' if n_ties == 1 else 'ties'} counted as no majority" if n_ties else ""
     share = float(chosen.n_interpretable.sum() / chosen.n_judgements.sum())
     return Share(
         _bounded(with_interval(of_features, float(chosen.majority().mean()), counts, by_feature, note)),

@@ -19,6 +19,7 @@ class Row(NamedTuple):
     level: str
     name: str
     figure: Figure
+    note: str  # what the figure's note says beyond the chart's
 
 
 class Chart(NamedTuple):
@@ -27,6 +28,7 @@ class Chart(NamedTuple):
     statement: str
     svg: SafeString
     rows: list[Row]
+    note: str  # what the notes of all rows have in common
 
 
 def charts_of(report: Report, levels: Sequence[str]) -> list[Chart]:
@@ -73,7 +75,8 @@ def _agreement_chart(levels: list[LevelReport]) -> Chart:
         f"agreement and AC1 do not: read them with the prevalence of interpretable ({prevalence} of judgements)."
     )
     lows = [figure.low for one in named for _, figure in one if figure.low is not None]
-    axis = Axis(-1.0 if lows and min(lows) < 0 else 0.0, 1.0, "agreement, 95 % interval")
+    lowest = min(lows, default=0.0)
+    axis = Axis(0.0 if lowest >= 0 else -0.5 if lowest >= -0.5 else -1.0, 1.0, "agreement, 95 % interval")
     return _chart("agreement", "Agreement between annotators", statement, levels, named, axis)
 
 
@@ -91,6 +94,22 @@ def _chart(
         Series(f"{level.level} level", f"plot-{level.level}", [figure for _, figure in figures])
         for level, figures in zip(levels, named, strict=True)
     ]
-    rows = [Row(level.level, name, figure) for level, one in zip(levels, named, strict=True) for name, figure in one]
+    common = _common_notes([figure for one in named for _, figure in one])
+    rows = [
+        Row(level.level, name, figure, "; ".join(note for note in figure.note.split("; ") if note not in common))
+        for level, one in zip(levels, named, strict=True)
+        for name, figure in one
+    ]
     # Safe: interval_chart escapes every name it writes.
-    return Chart(group, title, statement, mark_safe(interval_chart(labels, series, axis, title)), rows)
+    return Chart(
+        group, title, statement, mark_safe(interval_chart(labels, series, axis, title)), rows, "; ".join(common)
+    )
+
+
+def _common_notes(figures: list[Figure]) -> list[str]:
+    """In the order of the first figure."""
+    if not figures:
+        return []
+    return [
+        note for note in figures[0].note.split("; ") if note and all(note in one.note.split("; ") for one in figures)
+    ]

@@ -31,7 +31,7 @@ def test_majorities_by_hand() -> None:
         4,
         3,
     )
-    assert "1 ties counted as no majority" in share.features.note
+    assert "1 tie counted as no majority" in share.features.note
 
 
 def test_groups_are_counted_apart_and_an_empty_one_says_so() -> None:

@@ -52,7 +52,7 @@ def test_an_export_is_asked_for_written_and_downloaded(
     write_queued_exports()
     export = ExportFile.objects.get()
     text = client.get(address).content.decode()
-    assert export.sha256 in text
+    assert f'title="{export.sha256}"' in text
     download = reverse("export-download", args=["first", export.pk, "annotations.csv"])
     assert download in text
     response = client.get(download)
