@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from workers.activations import FORWARD_BATCH
 from workers.artifacts import Artifact, ArtifactStore
 from workers.images import ImageSetReader, image_batches
-from workers.vision_model import VisionModel
+from workers.vision_model import VisionModel, load_vision_model
 
 POOLINGS = ("head", "cls_mean_patch", "text_embeddings")
 PROBE_ITERATIONS = 200
@@ -177,6 +177,16 @@ def write_readout(
         writer.write_json("readout.json", record)
     assert writer.artifact is not None
     return writer.artifact
+
+
+def write_own_head(store: ArtifactStore, artifact: Artifact) -> Artifact | None:
+    """The head of a registered model as a readout; None where the model has none."""
+    model = load_vision_model(artifact)
+    return write_readout(store, model, own_head(model)) if has_own_head(model) else None
+
+
+def has_own_head(model: VisionModel) -> bool:
+    return isinstance(getattr(model.module, "head", None), nn.Linear)
 
 
 def load_readout(artifact: Artifact) -> Readout:
