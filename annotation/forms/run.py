@@ -1,0 +1,156 @@
+"""The form of a new run, built from the config dataclass of its stage: pickers for artefacts, numbers for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from django import forms
+from django.urls import reverse
+
+from annotation.models import Dictionary, Readout, User, VisionModel
+from workers.stages.configs import CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
+
+PLACES = (
+    ("After each block", ""),
+    ("MLP inputs", ".mlp.in"),
+    ("MLP outputs", ".mlp.out"),
+    ("MLP hidden", ".mlp.hidden"),
+)
+
+
+class StageForm(forms.Form):
+    """One field per setting; ``config()`` is the validated config."""
+
+    title = forms.CharField(
+        label="Title", max_length=200, required=False, help_text="For the list of runs; the stage's name otherwise."
+    )
+
+    def __init__(self, stage: str, user: User, values: Mapping[str, Any] | None = None, *, data: Any = None) -> None:
+        initial = {name: value for name, value in (values or {}).items() if value not in ("", None)}
+        super().__init__(data, initial=initial, auto_id="setting-%s")
+        self.stage = stage
+        self.user = user
+        settings = [f for f in fields(STAGES[stage].config_class) if f.name != "parent_fields"]
+        for setting in settings:
+            self.fields[setting.name] = self.field_for(setting)
+        self.order_fields([*(setting.name for setting in settings), "title"])
+
+    def field_for(self, setting: Field[Any]) -> forms.Field:
+        about: dict[str, Any] = {
+            "label": setting.metadata.get("label") or setting.name,
+            "help_text": setting.metadata.get("help", ""),
+            "required": setting.default is MISSING,
+        }
+        if setting.default is not MISSING:
+            about["initial"] = setting.default
+        if setting.name in PICKERS:
+            return PICKERS[setting.name](self, about)
+        if setting.type == "int":
+            return forms.IntegerField(**about | {"required": True})
+        if setting.type == "float":
+            widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
+            return forms.FloatField(**about | {"required": True, "widget": widget})
+        return forms.CharField(**about)
+
+    def chosen(self, name: str) -> str:
+        """The value a picker has now, from the data or the address."""
+        value = self.data.get(name) if self.is_bound else self.initial.get(name)
+        return str(value or "")
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if not self.errors:
+            try:
+                self.settled = self.config_of(values)
+            except ConfigError as error:
+                self.add_error(None, str(error))
+        return values
+
+    def config_of(self, values: Mapping[str, Any]) -> StageConfig:
+        return config_from_dict(self.stage, {name: value for name, value in values.items() if name != "title"})
+
+    def config(self) -> StageConfig:
+        """The config of a form that is valid."""
+        return self.settled
+
+
+def image_set_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    from annotation.domain.visibility import visible_image_sets
+
+    rows = visible_image_sets(form.user)
+    return choice_field(about, [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows], "image set")
+
+
+def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    rows = VisionModel.objects.all()
+    field = choice_field(about, [(row.digest, f"{row.name} ({row.architecture})") for row in rows], "vision model")
+    field.widget.attrs |= {  # another model has other hookpoints
+        "hx-get": reverse("run-new"),
+        "hx-include": "closest form",
+        "hx-select": "#part-hookpoints",
+        "hx-target": "#part-hookpoints",
+        "hx-swap": "outerHTML",
+    }
+    return field
+
+
+def dictionary_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    return choice_field(about, [(row.digest, dictionary_name(row)) for row in dictionaries(form)], "dictionary")
+
+
+def dictionaries_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    choices = [(row.digest, dictionary_name(row)) for row in dictionaries(form)]
+    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
+
+
+def dictionaries(form: StageForm) -> list[Dictionary]:
+    from annotation.domain.visibility import visible_dictionaries
+
+    return list(visible_dictionaries(form.user).select_related("vision_model").order_by("-id"))
+
+
+def dictionary_name(row: Dictionary) -> str:
+    return f"{row.name} ({row.kind}, {len(row.hookpoints)} hookpoints of {row.vision_model.name}, {row.digest[:8]})"
+
+
+def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    rows = Readout.objects.select_related("vision_model").order_by("vision_model__name", "name")
+    choices = [("", "none: no promoted classes")] + [
+        (row.digest, f"{row.vision_model.name}: {row.name}") for row in rows
+    ]
+    return forms.ChoiceField(choices=choices, **about)
+
+
+def hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    """Those of the chosen model: the residual stream after each block, then inside the MLPs."""
+    model = VisionModel.objects.filter(digest=form.chosen("vision_model")).first()
+    if model is None:
+        about["help_text"] = "Choose a vision model first."
+        return forms.MultipleChoiceField(choices=[], widget=forms.CheckboxSelectMultiple, **about)
+    groups = [(title, [f"blocks.{n}{place}" for n in range(model.n_blocks)]) for title, place in PLACES]
+    about["initial"] = groups[0][1]
+    choices = [(title, [(name, name) for name in names]) for title, names in groups]
+    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
+
+
+def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    about["help_text"] = ""
+    return forms.ChoiceField(choices=[(kind, kind.replace("_", " ")) for kind in CONTROL_KINDS], **about)
+
+
+def choice_field(about: dict[str, Any], choices: list[tuple[str, str]], noun: str) -> forms.Field:
+    empty = f"choose a {noun}" if choices else f"there is no {noun} yet"
+    return forms.ChoiceField(choices=[("", empty), *choices], **about)
+
+
+PICKERS = {
+    "image_set": image_set_field,
+    "vision_model": vision_model_field,
+    "dictionary": dictionary_field,
+    "dictionaries": dictionaries_field,
+    "readout": readout_field,
+    "hookpoints": hookpoints_field,
+    "kind": kind_field,
+}
