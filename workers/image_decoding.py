@@ -18,8 +18,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 80_000_000  # under Pillow's own warning (89 million), so that this limit always speaks first
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error)
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
 
 
 class ImageImportError(ValueError):
@@ -69,12 +67,6 @@ def open_image(content: bytes, name: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise too_large(name)
     return image
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height once the EXIF orientation is applied."""
-    sideways = image.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
-    return (image.height, image.width) if sideways else (image.width, image.height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from workers.image_decoding import DAMAGE, ImageImportError, decode_mask, open_image, plain, upright_size
+from workers.image_decoding import ImageImportError, decode_image, decode_mask, plain
 from workers.image_scan_layouts import Candidate, find_candidates
 
 IN_FLIGHT = 256  # files handed to the pool ahead of the one being collected
@@ -164,12 +164,7 @@ class Verifier:
 
 
 def verify_image(content: bytes, name: str) -> Verified:
-    with open_image(content, name) as image:
-        try:
-            width, height = upright_size(image)
-            image.load()
-        except DAMAGE as error:
-            raise ImageImportError(f"The image '{name}' is truncated or damaged ({plain(error)}).") from error
+    width, height = decode_image(content, name).size
     return Verified(hashlib.sha256(content).hexdigest(), width, height)
 
 

@@ -67,10 +67,15 @@ def list_files(root: Path) -> list[str]:
         raise ImageImportError(f"The folder '{error.filename}' cannot be read ({error.strerror}).") from error
 
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and not leads_back(Path(folder) / s))
         base = Path(folder).relative_to(root)
         found.extend((base / name).as_posix() for name in names if not is_side_file(name))
     return sorted(found)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether this is a link to a folder above itself, which would be walked for ever."""
+    return folder.is_symlink() and (folder.parent.resolve() / "inside").is_relative_to(folder.resolve())
 
 
 def is_side_file(name: str) -> bool:
@@ -95,7 +100,8 @@ def candidates_of_subfolders(root: Path, files: list[str]) -> tuple[list[Candida
     outside = next((path for path in files if path.count("/") <= depth), None)
     if outside is not None:
         raise ImageImportError(f"The file '{outside}' is in no class folder; move it into one, or remove it.")
-    names = find_class_names(root, sorted({path.split("/")[depth] for path in files}))
+    folders = {path.split("/")[depth] for path in files}
+    names = find_class_names(root, sorted(folders, key=by_number_then_name))
     candidates = [
         candidate(path, names.of(path.split("/")[depth]), {"split": path.split("/")[0]} if has_splits else None)
         for path in files

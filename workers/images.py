@@ -68,38 +68,38 @@ class ImageSetReader:
         self.digest = artifact.digest
         self.root = Path(root)
         self.classes: list[str] = artifact.json("classes.json")
-        self.table: dict[str, list[Any]] = pq.read_table(artifact.path("images.parquet")).to_pydict()
+        self.table = pq.read_table(artifact.path("images.parquet"))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return int(self.table.num_rows)
 
-    @property
+    def cell(self, column: str, index: int) -> Any:
+        """One value; the table stays in Arrow's form, since a set may have a million images."""
+        return self.table.column(column)[int(index)].as_py()
+
+    @cached_property
     def paths(self) -> list[str]:
-        return self.table["path"]
+        return list(self.table.column("path").to_pylist())
 
-    @property
+    @cached_property
     def hashes(self) -> list[str]:
-        return self.table["sha256"]
+        return list(self.table.column("sha256").to_pylist())
 
-    @property
+    @cached_property
     def labels(self) -> list[str | None]:
-        return self.table["label"]
+        return list(self.table.column("label").to_pylist())
 
     @cached_property
     def label_indices(self) -> NDArray[np.int64]:
         """[image] position of the label among the classes, -1 without one."""
-        return np.array(self.table["label_index"], dtype=np.int64)
-
-    @property
-    def mask_paths(self) -> list[str | None]:
-        return self.table["mask_path"]
+        return np.asarray(self.table.column("label_index").to_numpy(), dtype=np.int64)
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of the upright image."""
-        return self.table["width"][index], self.table["height"][index]
+        return self.cell("width", index), self.cell("height", index)
 
     def attributes(self, index: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.table["attributes"][index])
+        found: dict[str, Any] = json.loads(self.cell("attributes", index))
         return found
 
     def indices_where(self, attribute: str, value: Any) -> NDArray[np.int64]:
@@ -108,17 +108,17 @@ class ImageSetReader:
 
     def read(self, index: int) -> bytes:
         """The file's bytes; raises ImageImportError if it is gone or not the one that was imported."""
-        return read_checked(self.root, self.paths[index], self.hashes[index])
+        return read_checked(self.root, self.cell("path", index), self.cell("sha256", index))
 
     def load(self, index: int) -> Image.Image:
-        return decode_image(self.read(index), self.paths[index])
+        return decode_image(self.read(index), self.cell("path", index))
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """[y, x] true on the object, or None where the image has no mask."""
-        path = self.mask_paths[index]
+        path = self.cell("mask_path", index)
         if path is None:
             return None
-        return decode_mask(read_checked(self.root, path, self.table["mask_sha256"][index]), path)
+        return decode_mask(read_checked(self.root, path, self.cell("mask_sha256", index)), path)
 
 
 def read_checked(root: Path, path: str, sha256: str) -> bytes:
@@ -145,8 +145,7 @@ def check_root(artifact: Artifact, root: Path | str, n_sampled: int | None = Non
         indices = sorted(random.Random(artifact.digest).sample(indices, n_sampled))
     for index in indices:
         reader.read(index)
-        if reader.mask_paths[index] is not None:
-            reader.mask(index)
+        reader.mask(index)
     return len(indices)
 
 

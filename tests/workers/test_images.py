@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
-from workers import image_decoding
 from workers.artifacts import ArtifactStore
 from workers.image_decoding import ImageImportError, load_image
 from workers.image_scan import Scan, parse_cache, scan_folder
@@ -118,6 +117,14 @@ class TestLayouts:
         (tmp_path / name).write_text(text)
         assert scan_folder(tmp_path).classes == ["Felis", "Canis"]
 
+    def test_numbered_classes_are_in_order_of_number_and_a_link_upwards_is_not_followed(self, tmp_path: Path) -> None:
+        for name in ("10", "9", "x"):
+            save(tmp_path / name / "a.png")
+        (tmp_path / "9/loop").symlink_to(tmp_path, target_is_directory=True)
+        scan = scan_folder(tmp_path)
+        assert scan.classes == ["9", "10", "x"]
+        assert len(scan.records) == 3
+
 
 class TestMetadata:
     def test_csv_with_labels_masks_and_typed_attributes(self, tmp_path: Path) -> None:
@@ -217,7 +224,7 @@ class TestBadFiles:
 class TestDecoding:
     def test_exif_orientation(self, tmp_path: Path) -> None:
         exif = Image.Exif()
-        exif[image_decoding.EXIF_ORIENTATION] = 6  # to be turned a quarter clockwise
+        exif[ExifTags.Base.Orientation] = 6  # to be turned a quarter clockwise
         Image.fromarray(GRADIENT).save(tmp_path / "a.png", exif=exif)
         assert np.array_equal(np.asarray(load_image(tmp_path / "a.png")), np.rot90(GRADIENT, -1))
         assert [(r.width, r.height) for r in scan_folder(tmp_path).records] == [(8, 12)]
