@@ -29,7 +29,8 @@ def record_vision_model(artifact: Artifact, run: Run | None, *, name: str = "") 
     known = VisionModel.objects.filter(digest=artifact.digest).first()
     if known is not None:
         return known
-    wanted = name or str(artifact.config.get("name") or facts["architecture"])
+    asked = run.config.get("name") if run is not None else artifact.config.get("name")
+    wanted = str(name or asked or facts["architecture"])
     height, width = facts["grid"]
     return VisionModel.objects.create(
         name=unused_model_name(wanted),
@@ -63,7 +64,7 @@ def record_readout(artifact: Artifact, run: Run | None) -> Readout:
     if model is None:
         raise RecordingError(f"The readout {artifact.digest[:12]} belongs to a vision model that is not registered.")
     facts = artifact.json("readout.json")
-    wanted = str(artifact.config.get("name") or "own head")
+    wanted = "own head" if facts["name"] == "head" else str(facts["name"])
     taken = set(model.readouts.values_list("name", flat=True))
     names = [wanted, *(f"{wanted} {n}" for n in range(2, len(taken) + 2))]
     return Readout.objects.create(
