@@ -182,7 +182,7 @@ class TestServices:
         services.start("stubborn", ["sh", "-c", stubborn])
         poll((tmp_path / "ready").exists, "the start")
         services.stop()
-        assert processes_with(f"MARK={tmp_path}") == []
+        poll(lambda: processes_with(f"MARK={tmp_path}") == [], "the end of every process", seconds=10)
 
 
 class RunningSite(NamedTuple):

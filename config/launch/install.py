@@ -97,7 +97,9 @@ def make_venv(root: Path) -> None:
 
 def install(root: Path, requirements: str) -> None:
     """pip, with a line of progress. The stamp is written last, so that an interrupted install is done again."""
-    say(f"Installing {requirements} into .venv: about 2 GB the first time, one to ten minutes.")
+    is_first = not any((root / ".venv").glob(".installed-*"))
+    size = ": about 2 GB, one to ten minutes" if is_first else ""
+    say(f"Installing {requirements} into .venv{size}.")
     started = time.monotonic()
     wanted = {name: fingerprint(root, lists_of(name)) for name in {RUNTIME, requirements}}
     pip = [str(venv_python(root)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
