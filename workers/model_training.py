@@ -30,6 +30,7 @@ from workers.vision_model import (
     create_vit,
     describe,
     load_weights,
+    require_vit,
     write_vision_model,
 )
 
@@ -184,6 +185,7 @@ class ClassifierTraining:
 def start_state(config: ClassifierConfig, folder: Path) -> None:
     """Write the state before the first step: weights drawn from the seed."""
     module = create_vit(config.architecture, config.timm_kwargs, seed=config.seed)
+    require_vit(module, config.architecture)
     set_sine_positions(module)
     save_state(TrainingState(module, Optimizer(module, config.weight_decay), 0), folder)
 

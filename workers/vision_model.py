@@ -139,6 +139,7 @@ def register_vision_model(store: ArtifactStore, request: ModelRequest) -> Artifa
     module = create_vit(
         request.architecture, request.timm_kwargs, seed=request.seed, is_pretrained=request.source == "pretrained"
     )
+    require_vit(module, request.architecture)
     if request.checkpoint is not None:
         load_weights(module, read_checkpoint(request.checkpoint), str(request.checkpoint))
     return write_vision_model(store, module, describe(module, request))
@@ -214,8 +215,7 @@ def create_vit(
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"The weights of '{architecture}' could not be fetched or do not fit: {reason}.") from error
-    require_vit(module.eval(), architecture)
-    return module
+    return module.eval()
 
 
 def require_vit(module: Any, architecture: str) -> None:
