@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="install, build and serve the demo on this machine")
     demo.add_argument("--port", type=port_number, default=8000)
     demo.add_argument("--host", default="127.0.0.1")
-    demo.add_argument("--folder", type=Path, help="where its data goes (default: var/demo)")
+    demo.add_argument("--folder", type=absolute_path, help="where its data goes (default: var/demo)")
     demo.add_argument(
         "--check", action="store_true", help="build it aside on a free port, walk through it, exit 0 or 1"
     )
@@ -57,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("doctor", help="check this machine and say the cure for what is wrong")
     return top
+
+
+def absolute_path(text: str) -> Path:
+    """As the caller means it, who may stand in another folder than the clone's."""
+    return Path(text).expanduser().resolve()
 
 
 def port_number(text: str) -> int:

@@ -109,7 +109,7 @@ def start_service(
     log_path: Path | None = None,
     cwd: Path | None = None,
 ) -> Service:
-    """Start a command in its own process group; without a log file it writes to our terminal."""
+    """Start a command in its own process group; without a log file it has our terminal, to read from as well."""
     if log_path is not None:
         log_path.parent.mkdir(parents=True, exist_ok=True)
     with open(log_path, "wb") if log_path is not None else contextlib.nullcontext() as log:
@@ -117,7 +117,7 @@ def start_service(
             list(command),
             env=dict(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if log is not None else None,
             stdout=log,
             stderr=subprocess.STDOUT if log is not None else None,
             start_new_session=True,
