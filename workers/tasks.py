@@ -24,10 +24,9 @@ from django.db import Error, InterfaceError, OperationalError, close_old_connect
 from annotation.domain import chunks, exports
 from annotation.domain.chunks import LostLeaseError, PlannedChunk, Report
 from annotation.domain.runs import run_folder, stage_config
-from annotation.domain.storage import ImageMissingError, artifact_store, image_root
+from annotation.domain.storage import artifact_store, image_root
 from annotation.models import Chunk, ImageSet, Run
 from config.wakeup import WORK_ON, wake_workers
-from workers.artifacts import ArtifactError
 from workers.celery import app
 from workers.stages import context as stage_context
 from workers.stages.configs import STAGES, StageConfig
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 10  # after this long a task ends between two chunks and wakes itself anew, so that it can be stopped
 DATABASE_PATIENCE = 600  # seconds to wait for a database that restarts before a finished chunk is given up
-FIT_FOR_THE_USER = (ValueError, ArtifactError, ImageMissingError)  # ConfigError is a ValueError
+OUR_PACKAGES = ("workers", "annotation", "analysis")
 
 T = TypeVar("T")
 
@@ -104,11 +103,17 @@ def fail(chunk: Chunk, error: Exception, report: Report) -> None:
 
 
 def sentence_for(error: Exception) -> str:
-    """One sentence for the page: our own errors speak for themselves."""
-    if isinstance(error, FIT_FOR_THE_USER) and str(error):
+    """One sentence for the page."""
+    if is_fit_for_the_user(error):
         return str(error)
     first_line = next(iter(str(error).strip().splitlines()), "no message")
     return f"The stage stopped with an error it did not expect: {type(error).__name__}: {first_line}"
+
+
+def is_fit_for_the_user(error: Exception) -> bool:
+    """Our own errors and wrong values speak for themselves; the others are surprises."""
+    is_ours = type(error).__module__.partition(".")[0] in OUR_PACKAGES
+    return bool(str(error)) and (is_ours or isinstance(error, ValueError))
 
 
 def perform(chunk: Chunk, reporter: ReportingThread) -> None:

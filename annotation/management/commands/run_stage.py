@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
     def execute_chunks(self, run: Run) -> None:
         from workers.stages.local import ProgressBar
-        from workers.tasks import FIT_FOR_THE_USER, execute_next
+        from workers.tasks import execute_next, is_fit_for_the_user
 
         bar = ProgressBar(run.title or run.stage)
         try:
@@ -67,8 +67,10 @@ class Command(BaseCommand):
                 if not execute_next(queue=run.queue, run=run):
                     time.sleep(1)  # the lease of a killed predecessor has yet to run out
                 self.draw(bar, run)
-        except FIT_FOR_THE_USER as error:
-            raise CommandError(f"{error} Mend that, then: manage.py run_stage --resume {run.pk}") from error
+        except Exception as error:
+            if is_fit_for_the_user(error):
+                raise CommandError(f"{error} Mend that, then: manage.py run_stage --resume {run.pk}") from error
+            raise
         except KeyboardInterrupt:
             cancel_run(run=run)
             raise CommandError(f"Stopped. Go on with: manage.py run_stage --resume {run.pk}") from None
