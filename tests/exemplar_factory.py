@@ -179,7 +179,7 @@ def write_exemplars(
     return writer.artifact
 
 
-def pole_tensors(plan: CatalogPlan, drawn: list[Drawn], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def pole_tensors(plan: CatalogPlan, drawn: list[Drawn], rng: np.random.Generator) -> dict[str, Any]:
     """All tensors of one file, feature by feature."""
     rows = [latent_row(plan, drawn, latent, rng) for latent in range(plan.n_latents)]
     tensors = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -187,7 +187,7 @@ def pole_tensors(plan: CatalogPlan, drawn: list[Drawn], rng: np.random.Generator
     return tensors
 
 
-def latent_row(plan: CatalogPlan, drawn: list[Drawn], latent: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def latent_row(plan: CatalogPlan, drawn: list[Drawn], latent: int, rng: np.random.Generator) -> dict[str, Any]:
     images = [i for i, one in enumerate(drawn) if one.label == latent % len(CLASSES)] if latent > 0 else []
     values = np.sort(rng.uniform(0.5, 9.0, len(images)))[::-1].astype(np.float32)
     maps = {i: patch_map(plan, drawn[i], rng) for i in images}
@@ -219,9 +219,7 @@ def latent_row(plan: CatalogPlan, drawn: list[Drawn], latent: int, rng: np.rando
     }
 
 
-def columns(
-    plan: CatalogPlan, kind: str, groups: list[Group], size: int, *, flat: bool = False
-) -> dict[str, np.ndarray]:
+def columns(plan: CatalogPlan, kind: str, groups: list[Group], size: int, *, flat: bool = False) -> dict[str, Any]:
     """Image, value, patch and map of groups of exemplars, padded to ``size`` with image -1."""
     shape = (len(groups), size)
     images, patches = np.full(shape, -1, np.int32), np.full(shape, -1, np.int16)
@@ -229,7 +227,7 @@ def columns(
     for g, group in enumerate(groups):
         for i, (image, value, patch, one) in enumerate(group[:size]):
             images[g, i], values[g, i], patches[g, i], maps[g, i] = image, value, patch, one
-    named = {"image": images, "value": values, "patch": patches, "map": maps}
+    named: dict[str, Any] = {"image": images, "value": values, "patch": patches, "map": maps}
     return {f"{kind}_{part}": array[0] if flat else array for part, array in named.items()}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from annotation.domain.keyset import Order
-from annotation.domain.labels import labelled_feature_ids
+from annotation.domain.labels import has_label
 from annotation.models import Dictionary, Feature
 
 ORDERS = {
@@ -44,7 +44,8 @@ class FeatureFilter:
 
     @property
     def order(self) -> Order:
-        return ORDERS[self.sort][0]
+        """Dead features are alike in every number, so they keep the order of their ids."""
+        return Order("density") if self.state == "dead" else ORDERS[self.sort][0]
 
 
 def filtered_features(dictionary: Dictionary, wanted: FeatureFilter) -> QuerySet[Feature]:
@@ -54,8 +55,7 @@ def filtered_features(dictionary: Dictionary, wanted: FeatureFilter) -> QuerySet
     if wanted.promoted_class:
         rows = rows.filter(promoted_class=wanted.promoted_class)
     if wanted.labelled:
-        ids = labelled_feature_ids()
-        rows = rows.filter(pk__in=ids) if wanted.labelled == "yes" else rows.exclude(pk__in=ids)
+        rows = rows.filter(has_label() if wanted.labelled == "yes" else ~has_label())
     return rows
 
 
@@ -64,8 +64,8 @@ def range_condition(wanted: FeatureFilter) -> Q:
     if wanted.state == "dead":
         condition &= Q(density=0)
     elif wanted.state == "alive":
-        condition &= Q(density__gt=0)
-        if wanted.order.field in ("maximum", "n_images_active"):
+        condition &= ~Q(density=0)  # not "> 0", which would lure SQLite away from the index of another order
+        if wanted.order.field in ("density", "maximum", "n_images_active"):
             condition &= Q(**{f"{wanted.order.field}__gt": 0})  # skips the dead ones within the index
     if wanted.density_min is not None:
         condition &= Q(density__gte=wanted.density_min)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from annotation.domain.unblinding import UNBLINDED
 from annotation.models import Annotation, Condition, Feature, Study
@@ -47,9 +47,7 @@ def labels_of(feature: Feature) -> list[LabelCount]:
         .order_by("-n", "label")
     )
     return [
-        LabelCount(
-            row["label"], row["category"], row["n"], row["study__name"], row["study__slug"], row["is_simulated"]
-        )
+        LabelCount(row["label"], row["category"], row["n"], row["study__name"], row["study__slug"], row["is_simulated"])
         for row in grouped
     ]
 
@@ -67,6 +65,6 @@ def first_labels(features: Iterable[Feature]) -> dict[int, str]:
     return {feature_id: label for feature_id, label, _ in rows}
 
 
-def labelled_feature_ids() -> QuerySet[Annotation]:
-    """The ids of all features that have a label to show, for use in a filter."""
-    return shown_annotations().exclude(label="").values("item__feature_id")
+def has_label() -> Q:
+    """The condition that a feature has a label to show."""
+    return Q(pk__in=shown_annotations().exclude(label="").values("item__feature_id"))

@@ -181,6 +181,7 @@ class Feature(models.Model):
             models.Index(fields=["dictionary", "block", "id"], name="feature_block"),
             models.Index(fields=["dictionary", "prefix_share", "id"], name="feature_prefix_share"),
             models.Index(fields=["dictionary", "n_images_active", "id"], name="feature_images"),
+            models.Index(fields=["dictionary", "promoted_class", "id"], name="feature_promoted_class"),
         ]
 
     def __str__(self) -> str:

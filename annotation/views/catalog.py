@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, render
 from django.urls import path
 from django.views.decorators.http import require_safe
@@ -88,7 +88,7 @@ def image(request: HttpRequest, name: str, index: int) -> HttpResponse:
 
 
 @require_safe
-def pixels(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpResponseBase:
+def pixels(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpResponse:
     """The picture with this content hash, to everybody who may see one image set that holds it."""
     found = image_with_hash(request, sha256)
     etag = f'"{sha256[:32]}-{framing}-{size}"'
@@ -104,7 +104,7 @@ def pixels(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpRe
 
 
 @require_safe
-def mask(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpResponseBase:
+def mask(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpResponse:
     """The mask of the picture; not immutable, for the hash is the picture's."""
     found = image_with_hash(request, sha256, has_mask=True)
     try:
@@ -113,7 +113,7 @@ def mask(request: HttpRequest, sha256: str, framing: str, size: int) -> HttpResp
         raise Http404(str(error)) from error
     except ImageMissingError:
         return missing_tile()
-    return FileResponse(file.open("rb"), content_type="image/webp", headers={"Cache-Control": "private, max-age=60"})
+    return HttpResponse(file.read_bytes(), content_type="image/webp", headers={"Cache-Control": "private, max-age=60"})
 
 
 def image_with_hash(request: HttpRequest, sha256: str, *, has_mask: bool = False) -> Image:
@@ -124,10 +124,10 @@ def image_with_hash(request: HttpRequest, sha256: str, *, has_mask: bool = False
     return found
 
 
-def picture_response(file: Path, etag: str, image_set: ImageSet) -> HttpResponseBase:
+def picture_response(file: Path, etag: str, image_set: ImageSet) -> HttpResponse:
     scope = "public" if image_set.visibility == ImageSet.Visibility.PUBLIC else "private"
     headers = {"ETag": etag, "Cache-Control": f"{scope}, {IMMUTABLE}"}
-    return FileResponse(file.open("rb"), content_type="image/webp", headers=headers)
+    return HttpResponse(file.read_bytes(), content_type="image/webp", headers=headers)
 
 
 def missing_tile() -> HttpResponse:

@@ -44,9 +44,7 @@ class TileSheet:
         return [self._tile(one, images[one.image_index], grid) for one in exemplars if one.image_index in images]
 
     def _tile(self, exemplar: Exemplar, image: Image, grid: Grid) -> Tile:
-        self.maps.append(
-            {"map": exemplar.map_base64, "patch": exemplar.patch, "rows": grid[0], "columns": grid[1]}
-        )
+        self.maps.append({"map": exemplar.map_base64, "patch": exemplar.patch, "rows": grid[0], "columns": grid[1]})
         return Tile(image, exemplar.value, exemplar.patch, len(self.maps) - 1)
 
 
