@@ -1,6 +1,6 @@
 """A throw-away PostgreSQL cluster on a private unix socket, for the tests and the benchmarks: half a second to start.
 
-Durability is switched off, so nothing here is for data one wants to keep.
+Nothing is flushed to the disk, so it is not for data one wants to keep; a killed server still loses no commit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ START_SECONDS = 60.0
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "100",
     "shared_buffers": "128MB",
@@ -104,7 +103,7 @@ class Cluster:
             self.service.stop(first=signal.SIGINT, grace=10)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """kill -9 of the server; its backends notice and end."""
         if self.service is not None:
             self.service.kill()
 

@@ -9,7 +9,7 @@ from config.launch.postgresql import USER, Cluster
 from config.launch.processes import LaunchError
 
 
-def test_a_cluster_comes_back_after_a_power_cut_and_is_removed() -> None:
+def test_a_cluster_loses_nothing_when_killed_and_is_removed() -> None:
     cluster = Cluster()
     try:
         cluster.start()
@@ -21,7 +21,7 @@ def test_a_cluster_comes_back_after_a_power_cut_and_is_removed() -> None:
         cluster.start()
         with psycopg.connect(f"host={cluster.folder} user={USER} dbname=birds") as connection:
             assert connection.execute("SELECT n FROM wren").fetchall() == [(7,)]
-        with pytest.raises(LaunchError, match='createdb failed: .*database "birds" already exists'):
+        with pytest.raises(LaunchError, match=r'createdb failed: .*database "birds" already exists'):
             cluster.create_database("birds")
     finally:
         cluster.remove()
