@@ -134,7 +134,7 @@ export class Board {
     const context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
     context.clearRect(0, 0, side, side);
-    context.drawImage(this.pictures.sprite, x, y, w, h, 0, 0, side, side);
+    context.drawImage(this.pictures.of(cell.spec), x, y, w, h, 0, 0, side, side);
     if (box) outline(context, box, side / w, side / h);
     else if (this.hasOverlay) drawHeat(context, this.heats[this.indexOf(cell)], side);
   }

@@ -16,7 +16,7 @@ export class PracticeSource {
     const item = this.items.shift();
     if (!item) return null;
     if (this.items[0]) loadPictures(this.items[0]).catch(() => {}); // Warms the cache; told when it is shown.
-    return { item, pictures: await loadPictures(item, this.config.urls, "high") };
+    return { item, pictures: await loadPictures(item, "high") };
   }
 
   /** Returns the feedback: per question what was given, what is accepted and why. */

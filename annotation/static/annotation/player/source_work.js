@@ -7,15 +7,27 @@ const KEEP_AHEAD = 3;
 const HISTORY = 20;
 const HEARTBEAT = 60000;
 
-/** Loads and decodes the pictures of an item; low priority unless somebody waits for it. */
-export async function loadPictures(item, urls, priority = "low") {
-  const [sprite, zoom] = [new Image(), new Image()];
-  sprite.fetchPriority = priority;
+async function loadPicture(address, priority) {
+  const picture = new Image();
+  picture.fetchPriority = priority;
+  picture.src = address;
+  await picture.decode();
+  return picture;
+}
+
+/**
+ * Loads and decodes the pictures of an item; low priority unless somebody waits for it. A frozen item has one sheet
+ * (sprite), and a second for enlarging that is only begun; in the preview of a draft each cell names its own picture.
+ */
+export async function loadPictures({ stimulus }, priority = "low") {
+  const own = [...new Set([...stimulus.patches, ...stimulus.images].map((cell) => cell.src).filter(Boolean))];
+  const loading = own.map(async (address) => [address, await loadPicture(address, priority)]);
+  const sprite = stimulus.sprite ? await loadPicture(stimulus.sprite, priority) : null;
+  const pictures = new Map(await Promise.all(loading));
+  const zoom = new Image();
   zoom.fetchPriority = "low";
-  sprite.src = item.stimulus.sprite;
-  await sprite.decode();
-  if (item.stimulus.zoom) zoom.src = item.stimulus.zoom;
-  return { sprite, zoom };
+  if (stimulus.zoom) zoom.src = stimulus.zoom;
+  return { sprite, zoom, of: (cell) => (cell.src ? pictures.get(cell.src) : sprite) };
 }
 
 export class WorkSource {
@@ -71,7 +83,7 @@ export class WorkSource {
   #entry(item) {
     let loading = null;
     const pictures = () => {
-      loading ??= loadPictures(item, this.config.urls).catch((error) => {
+      loading ??= loadPictures(item).catch((error) => {
         loading = null;
         throw error;
       });
@@ -106,8 +118,9 @@ export class WorkSource {
   }
 
   #remember(entry) {
-    this.history = this.history.filter((other) => other.item.item !== entry.item.item);
-    this.history.push(entry);
+    const place = this.history.findIndex((other) => other.item.item === entry.item.item);
+    if (place >= 0) this.history[place] = entry;
+    else this.history.push(entry);
     if (this.history.length > HISTORY) this.history.shift();
   }
 

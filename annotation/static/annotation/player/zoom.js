@@ -39,7 +39,7 @@ export class Zoom {
     context.imageSmoothingQuality = "high";
     const isLarge = spec.zoom && pictures.zoom.complete && pictures.zoom.naturalWidth > 0;
     const [x, y, w, h] = isLarge ? spec.zoom : [spec.x, spec.y, spec.w, spec.h];
-    context.drawImage(isLarge ? pictures.zoom : pictures.sprite, x, y, w, h, 0, 0, side, side);
+    context.drawImage(isLarge ? pictures.zoom : pictures.of(spec), x, y, w, h, 0, 0, side, side);
     if (spec.box) outline(context, spec.box, side / spec.w, side / spec.h);
     else if (hasOverlay) drawHeat(context, heats[this.board.indexOf(this.cell)], side);
     this.caption.textContent = this.cell.ariaLabel;

@@ -1,0 +1,123 @@
+"""What researchers change of a study: its guideline, categories, practice and gold items, people.
+
+Everything annotators see is settled before launch and locked by it; afterwards only a new version of the guideline and
+the people can change. Each change is an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from annotation.domain.player_keys import RESERVED_KEYS
+from annotation.domain.protocol import AnswerError, validate_accepted
+from annotation.domain.studies import StudyError, log_event
+from annotation.models import Category, Feature, Participation, ReferenceItem, Role, Study, User
+
+STUDY_ROLES = (Role.ANNOTATOR, Role.REVIEWER, Role.RESEARCHER)
+
+
+def require_draft(study: Study) -> None:
+    if study.state != Study.State.DRAFT:
+        raise StudyError("This study was launched, and what annotators see is locked; make a new study instead.")
+
+
+def change_study(*, study: Study, user: User, values: Mapping[str, Any]) -> None:
+    require_draft(study)
+    with transaction.atomic():
+        Study.objects.filter(pk=study.pk).update(**values)
+        log_event(study, user, "settings changed")
+
+
+def set_categories(*, study: Study, user: User, rows: Sequence[tuple[str, str]]) -> None:
+    """Replace the categories by these (name, key) pairs; raises StudyError naming a key that clashes."""
+    require_draft(study)
+    check_categories(rows)
+    used = {name for item in study.reference_items.all() for name in item.accepted.get("category", [])}
+    lost = sorted(used - {name for name, _ in rows})
+    if lost:
+        raise StudyError(f"A practice or gold item accepts '{lost[0]}'; change that item before the category.")
+    with transaction.atomic():
+        study.categories.all().delete()
+        Category.objects.bulk_create(
+            Category(study=study, name=name, key=key, position=position) for position, (name, key) in enumerate(rows)
+        )
+        log_event(study, user, "categories changed")
+
+
+def check_categories(rows: Sequence[tuple[str, str]]) -> None:
+    names, keys = [name.casefold() for name, _ in rows], [key for _, key in rows]
+    for name, key in rows:
+        if not (len(key) == 1 and key.isalpha() and key.isascii() and key.islower()):
+            raise StudyError(f"The key of '{name}' is '{key}'; it must be one letter from a to z.")
+        if key in RESERVED_KEYS:
+            raise StudyError(f"The key '{key}' of '{name}' is the player's own; choose another letter.")
+        if keys.count(key) > 1:
+            raise StudyError(f"The key '{key}' is given to two categories; every category needs its own.")
+        if names.count(name.casefold()) > 1:
+            raise StudyError(f"There are two categories '{name}'.")
+
+
+def add_reference(
+    *, study: Study, user: User, kind: str, feature: Feature, accepted: Mapping[str, Any], reason: str
+) -> ReferenceItem:
+    """A practice or gold item; the same feature again is changed in place."""
+    require_draft(study)
+    settled = settle_accepted(study, accepted)
+    with transaction.atomic():
+        last = study.reference_items.filter(kind=kind).aggregate(last=Max("position"))["last"]
+        reference, is_new = ReferenceItem.objects.get_or_create(
+            study=study, kind=kind, feature=feature, defaults={"position": 0 if last is None else last + 1}
+        )
+        reference.accepted, reference.reason = settled, reason
+        reference.save(update_fields=["accepted", "reason"])
+        event = "added" if is_new else "changed"
+        log_event(study, user, f"{kind} item {event}", feature=feature.pk)
+    return reference
+
+
+def settle_accepted(study: Study, accepted: Mapping[str, Any]) -> dict[str, list[Any]]:
+    try:
+        return validate_accepted(accepted, categories=set(study.categories.values_list("name", flat=True)))
+    except AnswerError as error:
+        raise StudyError(str(error)) from error
+
+
+def remove_reference(*, reference: ReferenceItem, user: User) -> None:
+    require_draft(reference.study)
+    with transaction.atomic():
+        reference.delete()
+        log_event(reference.study, user, f"{reference.kind} item removed", feature=reference.feature_id)
+
+
+def move_reference(*, reference: ReferenceItem, user: User, by: int) -> None:
+    """One place up (-1) or down (+1) among the items of its kind."""
+    require_draft(reference.study)
+    siblings = list(reference.study.reference_items.filter(kind=reference.kind).order_by("position", "id"))
+    place = next(i for i, sibling in enumerate(siblings) if sibling.pk == reference.pk)
+    other = min(max(place + by, 0), len(siblings) - 1)
+    siblings[place], siblings[other] = siblings[other], siblings[place]
+    with transaction.atomic():
+        for position, sibling in enumerate(siblings):
+            ReferenceItem.objects.filter(pk=sibling.pk).update(position=position)
+        log_event(reference.study, user, f"{reference.kind} items reordered")
+
+
+def set_role(*, study: Study, user: User, username: str, role: str) -> Participation:
+    """Give somebody a role in the study; an annotator who has answered stays one, so that the counts stay true."""
+    if role not in STUDY_ROLES:
+        raise StudyError(f"The role '{role}' is unknown; it can be {', '.join(STUDY_ROLES)}.")
+    person = User.objects.filter(username__iexact=username.strip()).first()
+    if person is None:
+        raise StudyError(f"There is nobody called '{username}'; send them the link, or ask an administrator.")
+    with transaction.atomic():
+        participation, _ = Participation.objects.get_or_create(study=study, user=person, defaults={"role": role})
+        if participation.role == Role.ANNOTATOR and role != Role.ANNOTATOR and participation.n_done:
+            raise StudyError(f"{person.username} has answered here and stays an annotator of this study.")
+        participation.role = role
+        participation.save(update_fields=["role"])
+        log_event(study, user, "role given", username=person.username, role=role)
+    return participation

@@ -1,0 +1,164 @@
+"""From a draft to an open study: the checklist, the launch, the freezing run's progress, and the preview before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import path, reverse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotation.domain.launching import launch_problems, launch_study, settle_failed_launch
+from annotation.domain.preview_stimulus import preview_stimulus
+from annotation.domain.protocol import AnswerError, parse_id, questions_right, validate_payload
+from annotation.domain.runs import run_progress
+from annotation.domain.stimuli import StimulusError, stimulus_for_player
+from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
+from annotation.domain.study_checklist import checklist, launch_estimate, try_sample
+from annotation.models import Feature, ReferenceItem, Study
+from annotation.views.access import signed_in_user
+from annotation.views.player_config import base_config
+from annotation.views.study_access import may_edit, require_editor, study_editor, study_reader
+from annotation.views.work import render_player
+from annotation.views.work_access import RequestError, body_of, problem
+from annotation.views.work_api import feedback_reply
+from config.wakeup import wake_workers
+from workers.artifacts import ArtifactError
+
+N_PREVIEWED = 12
+STATE_ACTS = {"pause": pause_study, "resume": resume_study, "close": close_study}
+
+
+@require_http_methods(["GET", "POST"])
+@study_reader
+def study_launch(request: HttpRequest, study: Study) -> HttpResponseBase:
+    user = signed_in_user(request)
+    is_editor = may_edit(study, user)
+    if request.method == "POST":
+        require_editor(study, user)
+        try:
+            wake_workers(launch_study(study=study, user=user).queue)
+            return redirect("study", slug=study.slug)
+        except StudyError as error:
+            messages.error(request, str(error))
+    if study.state != Study.State.DRAFT:
+        return redirect("study", slug=study.slug)
+    sample = try_sample(study)
+    context: dict[str, Any] = {"study": study, "checks": checklist(study, sample), "is_editor": is_editor}
+    context |= {"problems": launch_problems(study), "tab": "launch"}
+    if not isinstance(sample, str):
+        context |= {"estimate": launch_estimate(study, sample), "sample": sample}
+    return render(request, "annotation/studies/launch.html", context)
+
+
+@require_GET
+@study_reader
+def study_progress(request: HttpRequest, study: Study) -> HttpResponse:
+    """The freezing run, asked for every two seconds; once it is over the page is loaded anew."""
+    reason = settle_failed_launch(study=study)
+    if study.state == Study.State.LAUNCHING and study.launch_run is not None and reason is None:
+        context = {"study": study, "run": study.launch_run, "progress": run_progress(study.launch_run)}
+        return render(request, "annotation/studies/progress.html", context)
+    if reason:
+        messages.error(request, f"The launch failed, and the study is a draft again. {reason}")
+    response = HttpResponse(status=204)
+    response["HX-Refresh"] = "true"
+    return response
+
+
+@ensure_csrf_cookie
+@require_GET
+@study_reader
+def study_preview(request: HttpRequest, study: Study) -> HttpResponseBase:
+    """The player as an annotator has it, over the practice and gold items; nothing is stored."""
+    try:
+        items = previewed(study)
+    except (ArtifactError, StimulusError) as error:
+        messages.error(request, str(error))
+        return redirect("study", slug=study.slug)
+    if not items:
+        messages.warning(request, "There is nothing to preview yet: choose dictionaries or add practice items.")
+        return redirect("study", slug=study.slug)
+    config = base_config(study, signed_in_user(request), "preview") | {
+        "urls": {"answers": reverse("preview-answers", args=[study.slug])},
+        "items": items,
+        "session_length": len(items),
+    }
+    page = reverse("study", args=[study.slug])
+    return render_player(request, study, config, finish_url=page, leave_url=page)
+
+
+def previewed(study: Study) -> list[dict[str, Any]]:
+    """Practice and gold items; a study without any shows the first features of its sample."""
+    references = list(
+        study.reference_items.select_related(
+            "feature__dictionary__vision_model", "feature__exemplar_set", "study"
+        ).order_by("-kind", "position", "id")[:N_PREVIEWED]
+    )
+    if references:
+        return [{"slot": None, "item": one.pk, "stimulus": stimulus_of(one)} for one in references]
+    sample = try_sample(study)
+    ids = [] if isinstance(sample, str) else [one.feature_id for one in sample.drawn[:N_PREVIEWED]]
+    features = Feature.objects.select_related("dictionary__vision_model", "exemplar_set").in_bulk(ids)
+    return [{"slot": None, "item": 0, "stimulus": preview_stimulus(features[pk])} for pk in ids]
+
+
+def stimulus_of(reference: ReferenceItem) -> dict[str, Any]:
+    if reference.stimulus_id:
+        return stimulus_for_player(study=reference.study, stimulus_id=reference.stimulus_id)
+    return preview_stimulus(reference.feature)
+
+
+@require_POST
+@study_reader
+def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
+    """The feedback an annotator would get."""
+    try:
+        body = body_of(request)
+        payload = body.get("payload")
+        if not isinstance(payload, dict):
+            raise RequestError("The answer has no payload.")
+        answer = validate_payload(payload, categories=set(study.categories.values_list("name", flat=True)))
+        pk = parse_id(body.get("reference"), "reference")
+        if pk == 0:
+            return JsonResponse(
+                feedback_reply(payload, {}, {}, "This one has no accepted answers: nothing to compare.")
+            )
+        reference = study.reference_items.filter(pk=pk).first()
+        if reference is None:
+            raise Http404("There is no such item in this study.")
+        right = questions_right(answer, reference.accepted)
+        return JsonResponse(feedback_reply(payload, reference.accepted, right, reference.reason))
+    except RequestError as error:
+        return problem(400, str(error))
+    except Http404 as error:
+        return problem(404, str(error))
+    except AnswerError as error:
+        return problem(422, str(error))
+
+
+@require_POST
+@study_editor
+def study_state(request: HttpRequest, study: Study) -> HttpResponseBase:
+    """Pause, resume, close. Closing must be confirmed: it ends the data taking and cannot be undone."""
+    act = request.POST.get("act", "")
+    if act not in STATE_ACTS or (act == "close" and request.POST.get("confirmed") != "yes"):
+        messages.error(request, "Tick the box to confirm that the study shall be closed.")
+        return redirect("study", slug=study.slug)
+    try:
+        STATE_ACTS[act](study=study, user=signed_in_user(request))
+    except StudyError as error:
+        messages.error(request, str(error))
+    return redirect("study", slug=study.slug)
+
+
+urlpatterns = [
+    path("studies/<slug:slug>/launch/", study_launch, name="study-launch"),
+    path("studies/<slug:slug>/progress/", study_progress, name="study-progress"),
+    path("studies/<slug:slug>/preview/", study_preview, name="study-preview"),
+    path("studies/<slug:slug>/preview/answers", preview_answers, name="preview-answers"),
+    path("studies/<slug:slug>/state/", study_state, name="study-state"),
+]
