@@ -18,7 +18,7 @@ VAGUE_NAMES = {"utils.py", "helpers.py", "common.py", "misc.py"}
 IMPORTERS = ("workers/dictionaries/formats/",)  # the only places where torch.load may read a foreign file
 TEXT = {".py", ".js", ".css", ".html", ".md", ".toml", ".sh", ".yaml", ".yml", ".txt", ".svg", ".json"}
 HEAVY = ("torch", "torchvision", "timm", "scipy", "pyarrow", "sklearn", "pandas", "matplotlib")
-MACHINE_PATH = re.compile(r"""/(?:root|work|farm|home/[a-z]+)/|/tmp/[a-z]""")
+MACHINE_PATH = re.compile(r"""/(?:root|farm|home/[a-z]+)/|/work/(?:main|shared|\.)|/tmp/[a-z]""")
 FOREIGN_HOST = re.compile(
     r"""(?:src|href|action)=["']https?://|@import +["']?https?:|url\(["']?https?:|from ["']https?:"""
 )
