@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -81,12 +83,23 @@ def text_embeddings(weight: Float[Tensor, "n_classes width"], classes: Sequence[
     return Readout("text_embeddings", weight, None, list(classes), name="text embeddings")
 
 
+def read_text_embeddings(path: Path) -> Float[Tensor, "n_classes width"]:
+    """The one tensor of a safetensors file; raises ValueError with a sentence."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"The text embeddings '{path}' cannot be read as safetensors ({error}).") from error
+    if len(tensors) != 1:
+        raise ValueError(f"The file '{path}' holds {len(tensors)} tensors; it must hold one, [class, width].")
+    return next(iter(tensors.values()))
+
+
 def fit_probe(
     model: VisionModel, reader: ImageSetReader, indices: Sequence[int], *, penalty: float = 1e-4, n_threads: int = 2
 ) -> Readout:
     """Logistic regression on [CLS; mean patch] of these images, by L-BFGS from zero, so that nothing is random."""
     labels = torch.from_numpy(reader.label_indices)[list(indices)]
-    if len(set(labels.tolist())) < 2 or int(labels.min()) < 0:
+    if len(set(labels.tolist())) < 2 or min(labels.tolist()) < 0:
         raise ValueError("A linear probe needs labeled images of at least two classes.")
     batches = final_tokens(model, reader, indices, n_threads)
     features = torch.cat([cls_and_mean_patch(model, tokens).cpu() for tokens in batches])
