@@ -7,6 +7,7 @@ answers alone cover 69-74 % instead of 95 % (research/annotation.md §3); these 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,10 +17,15 @@ import numpy.typing as npt
 from analysis.statistics.ratings import Ratings
 
 N_RESAMPLES = 2000
-N_RESAMPLES_LARGE = 400
-LARGE = 60_000
-"""Above this many answers fewer resamples are drawn: the interval is narrow and 2,000 would take minutes."""
+MIN_RESAMPLES = 200
+RESAMPLED_ANSWERS = 120_000_000
+"""Above 60,000 answers fewer resamples are drawn: the intervals are narrow then, and 2,000 would take minutes."""
+MANY_FEATURES = 5000
 CHUNK_CELLS = 500_000
+POISSON = np.searchsorted(
+    np.cumsum([math.exp(-1) / math.factorial(count) for count in range(9)]), np.arange(2**16) / 2**16, side="right"
+).astype(np.uint8)
+"""The quantiles of a Poisson variable of mean 1: a random uint16 looks up a weight."""
 
 
 class Weights(NamedTuple):
@@ -30,7 +36,7 @@ class Weights(NamedTuple):
 
 
 def n_resamples_for(n_answers: int) -> int:
-    return N_RESAMPLES if n_answers <= LARGE else N_RESAMPLES_LARGE
+    return int(min(N_RESAMPLES, max(MIN_RESAMPLES, RESAMPLED_ANSWERS // max(1, n_answers))))
 
 
 def resample(
@@ -45,7 +51,8 @@ def resample(
     same = np.zeros(ratings.n_annotators, dtype=np.int64)
     for start in range(0, n_resamples, step):
         n = min(step, n_resamples - start)
-        yield Weights(_draw(same, n, rng), _draw(strata, n, rng))
+        draw = _draw if ratings.n_features <= MANY_FEATURES else _draw_many
+        yield Weights(_draw(same, n, rng), draw(strata, n, rng))
 
 
 def _draw(stratum: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -55,6 +62,15 @@ def _draw(stratum: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> n
     drawn = (rng.random((stratum.size, n)) * size[inverse][:, None]).astype(np.int64) + start[inverse][:, None]
     cells = order[drawn] * n + np.arange(n)
     return np.bincount(cells.ravel(), minlength=stratum.size * n).reshape(stratum.size, n).astype(np.float32)
+
+
+def _draw_many(stratum: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Independent Poisson weights: what drawing many with replacement comes to, several times as fast.
+
+    (Chamandy et al., "Estimating uncertainty for massive data streams", 2012.) The sizes of strata vary a little;
+    every statistic here divides by them.
+    """
+    return POISSON[rng.integers(0, 2**16, size=(stratum.size, n), dtype=np.uint16)].astype(np.float32)
 
 
 def incidence(ratings: Ratings, row_value: npt.ArrayLike = 1.0) -> Any:

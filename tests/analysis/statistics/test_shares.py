@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from analysis.statistics.bootstrap import resample
+from analysis.statistics.bootstrap import n_resamples_for, resample
 from analysis.statistics.ratings import Ratings, make_ratings
 from analysis.statistics.shares import Share, count_votes, share_interpretable
 
@@ -121,3 +121,23 @@ def test_thousands_of_features_take_two_seconds_at_most() -> None:
     started = time.process_time()
     whole(ratings, 2000)
     assert time.process_time() - started < 2.0
+
+
+def test_the_weights_of_many_features_are_poisson_and_give_the_same_interval() -> None:
+    n = 6000
+    ratings = simulate(np.random.default_rng(4), n, 12, 2)
+    weights = next(resample(ratings, np.random.default_rng(0), n_resamples=40)).features
+    assert float(weights.mean()) == pytest.approx(1, abs=0.01)
+    assert float(weights.var()) == pytest.approx(1, abs=0.02)
+    assert [float(np.mean(weights == count)) for count in range(3)] == pytest.approx([0.368, 0.368, 0.184], abs=0.005)
+    few = ratings.where(ratings.feature < 5000)
+    wide, narrow = whole(few, 400).judgements, whole(ratings, 400).judgements
+    assert wide.high is not None
+    assert wide.low is not None
+    assert narrow.high is not None
+    assert narrow.low is not None
+    assert narrow.high - narrow.low == pytest.approx(wide.high - wide.low, rel=0.15)
+
+
+def test_fewer_resamples_are_drawn_of_more_answers() -> None:
+    assert [n_resamples_for(n) for n in (0, 60_000, 120_000, 10**6, 10**7)] == [2000, 2000, 1000, 200, 200]
