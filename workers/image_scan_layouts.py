@@ -53,10 +53,14 @@ def find_candidates(root: Path, metadata: Path | None) -> tuple[list[Candidate],
 
 
 def require_readable_folder(root: Path) -> None:
-    if not root.exists():
-        raise ImageImportError(f"The folder '{root}' does not exist.")
-    if not root.is_dir():
-        raise ImageImportError(f"'{root}' is a file, not a folder; give the folder that holds the images.")
+    try:
+        os.scandir(root).close()
+    except FileNotFoundError as error:
+        raise ImageImportError(f"The folder '{root}' does not exist.") from error
+    except NotADirectoryError as error:
+        raise ImageImportError(f"'{root}' is a file, not a folder; give the folder that holds the images.") from error
+    except OSError as error:
+        raise ImageImportError(f"The folder '{root}' cannot be read ({error.strerror}).") from error
 
 
 def list_files(root: Path) -> list[str]:
@@ -155,10 +159,10 @@ def replace_label(found: Candidate, names: ClassNames) -> Candidate:
 
 
 def missing_file(root: Path, path: str, mask: str | None, where: str) -> str:
-    if not (root / path).is_file():
+    if not os.path.isfile(root / path):
         return f"There is no image '{path}' under '{root}', though {where} lists it."
     if not path.lower().endswith(SUFFIXES):
         return not_an_image(path)
-    if mask is not None and not (root / mask).is_file():
+    if mask is not None and not os.path.isfile(root / mask):
         return f"There is no mask '{mask}' under '{root}', though {where} lists it for '{path}'."
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,7 +31,7 @@ class MetadataRow:
 
 def read_metadata(file: Path) -> list[MetadataRow]:
     """All rows of the file; raises ImageImportError naming the line that is wrong."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise ImageImportError(f"The metadata file '{file}' does not exist.")
     if file.suffix.lower() not in (".csv", ".jsonl"):
         raise ImageImportError(f"The metadata file '{file}' must end in .csv or .jsonl.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,23 @@ def save(path: Path, seed: int = 0, size: tuple[int, int] = (12, 8)) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, size=(size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+@contextmanager
+def closed(*folders: Path) -> Iterator[None]:
+    """These folders, side by side below open ones, without permissions, seen by a user for whom those count."""
+    outside = [p for p in folders[0].parent.parents if p.stat().st_mode & 0o055 != 0o055] if os.geteuid() == 0 else []
+    modes = {p: p.stat().st_mode for p in (*outside, *folders)}
+    for path in modes:
+        path.chmod(0 if path in folders else 0o755)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+        for path, mode in modes.items():
+            path.chmod(mode)
 
 
 def class_folder(root: Path) -> Path:
@@ -212,6 +232,14 @@ class TestBadFiles:
         (tmp_path / "a.png").write_text("no")
         (tmp_path / "b.png").write_text("no")
         assert sentence(tmp_path, skip_bad=True).startswith("The file 'a.png' is no image")
+
+    def test_a_folder_without_permission(self, tmp_path: Path) -> None:
+        root, inner = tmp_path / "sets/closed", tmp_path / "sets/open/closed"
+        save(root / "a.png")
+        save(inner / "a.png")
+        with closed(root, inner):
+            assert f"'{root}' cannot be read (Permission denied)" in sentence(root)
+            assert f"'{inner}' cannot be read (Permission denied)" in sentence(inner.parent)
 
     def test_folders(self, tmp_path: Path) -> None:
         assert "does not exist" in sentence(tmp_path / "gone")
