@@ -143,7 +143,11 @@ def owned(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def site_services(site: Site) -> Iterator[tuple[Site, Services]]:
-    env = site.env | {"PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "config.settings"}
+    env = site.env | {
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     with Services(site.folder / "logs", env, site.root) as services:
         yield site, services
         say("Stopping.")
