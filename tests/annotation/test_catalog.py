@@ -53,7 +53,7 @@ def test_an_image_set_is_seen_by_those_it_is_open_to(
     set_visibility(catalog, visibility)
     team = person(Role.ANNOTATOR)
     catalog.image_set.team.add(team)
-    viewers = [AnonymousUser(), person(Role.ANNOTATOR), team, person(Role.ADMINISTRATOR)]
+    viewers: list[User | AnonymousUser] = [AnonymousUser(), person(Role.ANNOTATOR), team, person(Role.ADMINISTRATOR)]
     seen = [visible_image_sets(viewer).count() for viewer in viewers]
     assert seen == [stranger, annotator, member, administrator]
 
