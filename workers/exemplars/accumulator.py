@@ -124,7 +124,7 @@ class ExemplarAccumulator:
         values[maxima.image_row, maxima.latent] = maxima.value
         keys = hash_pairs(images[:, None], latents[None, :], self.settings.seed) >> (KEY_BITS - 32)
         keys |= value_bits(values) << 32
-        rows, columns = (keys < self.contrast.keys[:, -1]).nonzero(as_tuple=True)
+        rows, columns = (keys < self.contrast.highest).nonzero(as_tuple=True)
         offered = {"image": images[rows], "value": values[rows, columns]}
         self.contrast.insert(Entries(columns, keys[rows, columns], offered))
 
@@ -152,7 +152,7 @@ class ExemplarAccumulator:
     @torch.no_grad()
     def finish(self) -> dict[str, Tensor]:
         """The tensors of the exemplars artefact; -1 stands for no image, NaN for no contrast reached."""
-        top = {f"top_{name}": column.clone() for name, column in self.top.columns.items()}
+        top = {f"top_{name}": column for name, column in self.top.ranked().columns.items()}
         ranges = self.ranges.finish(self.maximum)
         return (
             top
@@ -164,8 +164,9 @@ class ExemplarAccumulator:
 
     def contrast_columns(self) -> dict[str, Tensor]:
         """Contrast images by rising maximum, those above the 10th percentile of the image maxima left out."""
-        images, values = self.contrast.columns["image"], self.contrast.columns["value"]
-        kept = self.contrast.keys != EMPTY
+        ranked = self.contrast.ranked()
+        images, values = ranked.columns["image"], ranked.columns["value"]
+        kept = ranked.keys != EMPTY
         rank = max(math.ceil(CONTRAST_SHARE * self.n_images), 1) - 1  # of the percentile, among all image maxima
         if rank < self.contrast.n_slots:
             kept &= values <= values[:, rank : rank + 1]

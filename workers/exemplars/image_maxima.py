@@ -25,13 +25,13 @@ class ImageMaxima(NamedTuple):
     value: Float[Tensor, " n_pairs"]
     token: Int[Tensor, " n_pairs"]
     patch_value: Float[Tensor, " n_pairs"]
+    n_active: Int[Tensor, " n_pairs"]
     active: ActiveTokens
 
 
 class ActiveTokens(NamedTuple):
-    """One entry per active token and latent; ``pair`` points into ImageMaxima."""
+    """One entry per active token and latent, pair by pair, ``n_active`` of each."""
 
-    pair: Int[Tensor, " n_active"]
     token: Int[Tensor, " n_active"]
     latent: Int[Tensor, " n_active"]
     value: Float[Tensor, " n_active"]
@@ -46,15 +46,15 @@ def find_image_maxima(codes: Codes, *, n_images: int, n_latents: int, n_prefix_t
     key = (position // max(n_tokens, 1)) * n_latents + latent
     order = (key.int() if n_images * n_latents <= INT32_MAX else key).argsort(stable=True)
     value, token, latent = value[order], (position % max(n_tokens, 1))[order], latent[order]
-    pair_key, pair = torch.unique_consecutive(key[order], return_inverse=True)
+    pair_key, pair, counts = torch.unique_consecutive(key[order], return_inverse=True, return_counts=True)
     maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, value, "amax")
     at_maximum = torch.where(value == maximum[pair], token, n_tokens)
     first = torch.full((pair_key.numel(),), n_tokens).scatter_reduce_(0, pair, at_maximum, "amin")
     on_patches = torch.where(token >= n_prefix_tokens, value, 0.0)
     patch_maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, on_patches, "amax")
     return ImageMaxima(
-        pair_key // n_latents, pair_key % n_latents, maximum, first, patch_maximum,
-        ActiveTokens(pair, token, latent, value),
+        pair_key // n_latents, pair_key % n_latents, maximum, first, patch_maximum, counts,
+        ActiveTokens(token, latent, value),
     )  # fmt: skip
 
 
@@ -62,12 +62,14 @@ def patch_maps(
     maxima: ImageMaxima, pairs: Int[Tensor, " n_chosen"], *, n_patches: int, n_prefix_tokens: int
 ) -> UInt8[Tensor, "n_chosen n_patches"]:
     """Maps of chosen pairs: 255 is the image's own maximum over patches, 0 is silent, an active patch at least 1."""
-    row_of_pair = torch.full((maxima.value.numel(),), -1)
-    row_of_pair[pairs] = torch.arange(pairs.numel())
-    active = maxima.active
-    row = row_of_pair[active.pair]
-    wanted = (row >= 0) & (active.token >= n_prefix_tokens)
-    share = active.value[wanted] / maxima.patch_value[active.pair[wanted]]
+    counts = maxima.n_active[pairs]
+    before = maxima.n_active.cumsum(0) - maxima.n_active
+    row = torch.arange(pairs.numel()).repeat_interleave(counts)
+    entry = (before[pairs] - (counts.cumsum(0) - counts)).repeat_interleave(counts) + torch.arange(row.numel())
+    patch = maxima.active.token[entry] - n_prefix_tokens
+    share = maxima.active.value[entry] / maxima.patch_value[pairs].repeat_interleave(counts)
+    levels = (255 * share).round().clamp(1, 255).to(torch.uint8)
     maps = torch.zeros(pairs.numel(), n_patches, dtype=torch.uint8)
-    maps[row[wanted], active.token[wanted] - n_prefix_tokens] = (255 * share).round().clamp(1, 255).to(torch.uint8)
+    on_patch = patch >= 0
+    maps[row[on_patch], patch[on_patch]] = levels[on_patch]
     return maps

@@ -23,12 +23,20 @@ class Entries(NamedTuple):
     columns: dict[str, Tensor]
 
 
+class RankedRows(NamedTuple):
+    """The rows of a table, each in order of key; an empty place has the key EMPTY."""
+
+    keys: Int[Tensor, "n_rows n_slots"]
+    columns: dict[str, Tensor]
+
+
 class RankedTable:
-    """Per row the ``n_slots`` entries with the lowest keys, in order of key, with their columns."""
+    """Per row the ``n_slots`` entries with the lowest keys, with their columns; places within a row say nothing."""
 
     def __init__(self, n_rows: int, n_slots: int, columns: Mapping[str, Tensor]) -> None:
         """``columns`` gives an empty entry's value, which fixes each column's shape and dtype."""
         self.keys = torch.full((n_rows, n_slots), EMPTY)
+        self.highest = torch.full((n_rows,), EMPTY)
         self.blank = dict(columns)
         self.columns = {name: blank.expand(n_rows, n_slots, *blank.shape).clone() for name, blank in self.blank.items()}
 
@@ -38,23 +46,32 @@ class RankedTable:
 
     def admits(self, rows: Int[Tensor, " n_entries"], keys: Int[Tensor, " n_entries"]) -> Bool[Tensor, " n_entries"]:
         """Which entries may still find a place; an entry refused here is refused for good."""
-        return keys < self.keys[rows, -1]
+        return keys < self.highest[rows]
 
     def insert(self, entries: Entries) -> None:
-        """Offer entries; an entry must not be offered twice."""
+        """Offer entries; an entry must not be offered twice. A winner takes the place of what it ousts."""
         if entries.rows.numel() == 0:
             return
         affected, row_of_entry = torch.unique(entries.rows, return_inverse=True)
         n_old = affected.numel() * self.n_slots
-        row_of_old = torch.arange(affected.numel()).repeat_interleave(self.n_slots)
+        rows = torch.cat([torch.arange(affected.numel()).repeat_interleave(self.n_slots), row_of_entry])
         keys = torch.cat([self.keys[affected].reshape(-1), entries.keys])
-        chosen = lowest_per_row(torch.cat([row_of_old, row_of_entry]), keys, self.n_slots)
-        self.keys[affected] = keys[chosen]
-        is_new = chosen >= n_old
+        order = keys.argsort(stable=True)
+        order = order[rows[order].argsort(stable=True)]
+        is_kept = rank_in_row(rows[order]) < self.n_slots
+        is_new = order >= n_old
+        winners, ousted = order[is_kept & is_new] - n_old, order[~is_kept & ~is_new]
+        places = affected[rows[ousted]], ousted % self.n_slots  # both lists run by row, so they go together
+        self.keys[places] = entries.keys[winners]
         for name, column in self.columns.items():
-            kept = column[affected].flatten(0, 1)[chosen.clamp_max(n_old - 1)]
-            kept[is_new] = entries.columns[name][chosen[is_new] - n_old].to(column.dtype)
-            column[affected] = kept
+            column[places] = entries.columns[name][winners].to(column.dtype)
+        self.highest[affected] = self.keys[affected].amax(dim=1)
+
+    def ranked(self) -> RankedRows:
+        """A copy with each row in order of key."""
+        order = self.keys.argsort(dim=1)
+        rows = torch.arange(order.shape[0])[:, None]
+        return RankedRows(self.keys[rows, order], {name: column[rows, order] for name, column in self.columns.items()})
 
     def entries(self) -> Entries:
         """All that the table holds."""
@@ -68,6 +85,7 @@ class RankedTable:
 
     def clear(self, rows: Int[Tensor, " n_rows"]) -> None:
         self.keys[rows] = EMPTY
+        self.highest[rows] = EMPTY
         for name, column in self.columns.items():
             column[rows] = self.blank[name]
 
@@ -76,15 +94,11 @@ class RankedTable:
 
     def restore(self, prefix: str, tensors: Mapping[str, Tensor]) -> None:
         self.keys = tensors[f"{prefix}.keys"]
+        self.highest = self.keys.amax(dim=1)
         self.columns = {name: tensors[f"{prefix}.{name}"] for name in self.columns}
 
 
-def lowest_per_row(
-    rows: Int[Tensor, " n_entries"], keys: Int[Tensor, " n_entries"], n_slots: int
-) -> Int[Tensor, "n_rows n_slots"]:
-    """The positions of each row's lowest keys in order; every row in 0 … max must have at least ``n_slots`` entries."""
-    order = keys.argsort(stable=True)
-    order = order[rows[order].argsort(stable=True)]
+def rank_in_row(rows: Int[Tensor, " n_entries"]) -> Int[Tensor, " n_entries"]:
+    """The place of each entry within its row, for entries that come row by row."""
     counts = torch.bincount(rows)
-    starts = counts.cumsum(0) - counts
-    return order[starts[:, None] + torch.arange(n_slots)]
+    return torch.arange(rows.numel()) - (counts.cumsum(0) - counts)[rows]
