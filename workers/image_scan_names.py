@@ -11,7 +11,8 @@ import importlib.util
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,27 @@ def find_class_names(root: Path, folders: Sequence[str]) -> ClassNames:
     """Names for these folders or raw labels, in the order that numbers the classes."""
     for name, read in (("classes.json", read_json), ("classes.txt", read_text)):
         if (root / name).is_file():
-            return fit_names(read(root / name, folders), folders, name)
+            with in_known_form(root / name):
+                return fit_names(read(root / name, folders), folders, name)
     mapping = find_upwards(root, MAPPING)
     if mapping is not None and folders and all(map(SYNSET.match, folders)):
-        return fit_names(read_synsets(mapping.read_text()), folders, MAPPING)
+        with in_known_form(mapping):
+            return fit_names(read_synsets(mapping.read_text(encoding="utf-8")), folders, MAPPING)
     known = bundled_synsets() if folders and all(map(SYNSET.match, folders)) else {}
     return fit_names({folder: known.get(folder, folder) for folder in folders}, folders, "")
+
+
+@contextmanager
+def in_known_form(path: Path) -> Iterator[None]:
+    """Say which file it was, where reading it fails on something unforeseen."""
+    try:
+        yield
+    except ImageImportError:
+        raise
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise ImageImportError(
+            f"The file '{path}' is not of the form that is known under this name ({error})."
+        ) from error
 
 
 def fit_names(names: Mapping[str, str] | list[str], folders: Sequence[str], source: str) -> ClassNames:
@@ -129,23 +145,22 @@ def find_upwards(root: Path, name: str, levels: int = LEVELS_UP) -> Path | None:
 def read_validation_truth(root: Path, images: Sequence[str]) -> dict[str, str] | None:
     """Image name to synset, from whichever truth file of ILSVRC lies in the folder or above it; None without one."""
     levels = LEVELS_UP if all(image.startswith(VALIDATION_IMAGES) for image in images) else 0
-    solution = find_upwards(root, SOLUTION, levels)
-    if solution is not None:
-        return read_solution(solution)
-    listed = find_upwards(root, LISTED_TRUTH, levels)
-    if listed is not None:
-        return read_listed_truth(listed)
-    numbered = find_upwards(root, NUMBERED_TRUTH, levels)
-    return None if numbered is None else read_numbered_truth(numbered, images)
+    readers = {SOLUTION: read_solution, LISTED_TRUTH: read_listed_truth, NUMBERED_TRUTH: read_numbered_truth}
+    for name, read in readers.items():
+        path = find_upwards(root, name, levels)
+        if path is not None:
+            with in_known_form(path):
+                return read(path, images)
+    return None
 
 
-def read_solution(path: Path) -> dict[str, str]:
+def read_solution(path: Path, images: Sequence[str]) -> dict[str, str]:
     """Rows `ILSVRC2012_val_00000001,n01751748 111 108 365 317`."""
     with path.open(newline="", encoding="utf-8") as file:
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
 
 
-def read_listed_truth(path: Path) -> dict[str, str]:
+def read_listed_truth(path: Path, images: Sequence[str]) -> dict[str, str]:
     """Lines `ILSVRC2012_val_00000001.JPEG 65`: a synset, or a position among the sorted synsets."""
     pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     wrong = next((" ".join(pair) for pair in pairs if len(pair) != 2), None)

@@ -122,6 +122,28 @@ class TestLayouts:
         (tmp_path / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG 1\n")
         assert scan_folder(tmp_path).records[0].label == "goldfish"
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("LOC_val_solution.csv", b"a,b\n1,2\n"), ("val.txt", b"\xff\xfe"),
+         ("ILSVRC2012_validation_ground_truth.txt", b"one\n")],
+    )  # fmt: skip
+    def test_a_side_file_of_another_form_is_named(self, tmp_path: Path, name: str, content: bytes) -> None:
+        save(tmp_path / "ILSVRC2012_val_00000001.JPEG")
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / "map_clsloc.txt").write_text("n02119789 1 kit_fox\n")
+        assert f"{name}' is not of the form" in sentence(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "part"),
+        [("classes.txt", b"\xff", "is not of the form"), ("classes.json", b"{", "is no JSON"),
+         ("classes.json", b"3", "must hold a list"), ("classes.json", b'{"cat": "Felis"}', "'dog' has no name"),
+         ("classes.txt", b"a\nb\nc\n", "lists 3 classes"), ("classes.txt", b"a\na\n", "'a' stands twice")],
+    )  # fmt: skip
+    def test_wrong_class_names_are_named(self, tmp_path: Path, name: str, content: bytes, part: str) -> None:
+        class_folder(tmp_path)
+        (tmp_path / name).write_bytes(content)
+        assert part in sentence(tmp_path)
+
     def test_a_flat_folder_without_truth_has_no_labels(self, tmp_path: Path) -> None:
         save(tmp_path / "a.png")
         scan = scan_folder(tmp_path)
