@@ -109,6 +109,7 @@ def embedded_site(root: Path, folder: Path, host: str, port: int) -> Site:
     folder = folder.resolve()
     env = {name: value for name, value in os.environ.items() if name not in PLACES}
     env |= {"VITRINE_DATA_ROOT": str(folder), "VITRINE_BROKER_URL": broker_url(socket_path_in(folder))}
+    env.setdefault("VITRINE_CHUNK_LEASE_SECONDS", "30")  # a start after Ctrl-C waits this long for the chunk in hand
     return Site(root, folder, host, port, with_secret_key(folder, env))
 
 
