@@ -57,3 +57,11 @@ def test_every_link_between_documents_leads_to_a_file() -> None:
             if not target.startswith(("http:", "https:", "mailto:")) and not (path.parent / target).exists():
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert broken == []
+
+
+def test_the_readme_names_the_demo_logins() -> None:
+    from annotation.demo.accounts import DEMO_LOGINS, DEMO_PASSWORD
+
+    readme = (ROOT / "README.md").read_text()
+    assert [login.username for login in DEMO_LOGINS if f"`{login.username}` ({login.role})" not in readme] == []
+    assert f"`{DEMO_PASSWORD}`" in readme
