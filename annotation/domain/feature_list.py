@@ -24,8 +24,8 @@ ORDERS = {
     "-prefix": (Order("prefix_share", True), "most on CLS and registers first"),
     "prefix": (Order("prefix_share"), "least on CLS and registers first"),
 }
-STATES = {"alive": "alive", "dead": "dead", "all": "alive and dead"}
-LABELLED = {"": "with or without label", "yes": "with a label", "no": "without label"}
+STATES = {"alive": "alive", "dead": "dead", "all": "all"}
+LABELLED = {"": "any", "yes": "labelled", "no": "not labelled"}
 COUNT_LIMIT = 1000
 
 

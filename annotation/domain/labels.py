@@ -52,6 +52,11 @@ def labels_of(feature: Feature) -> list[LabelCount]:
     ]
 
 
+def studies_of(feature: Feature) -> list[Study]:
+    """The studies, closed and unblinded, in which the feature was judged."""
+    return list(open_to_all().filter(items__feature=feature, items__condition=Condition.REAL).distinct())
+
+
 def first_labels(features: Iterable[Feature]) -> dict[int, str]:
     """The most frequent label of each feature that has one, by feature id, in one query."""
     rows = (

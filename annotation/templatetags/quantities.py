@@ -29,6 +29,12 @@ def one_in(share: float | None) -> str:
 
 
 @register.filter
+def fixed3(value: float | None) -> str:
+    """Three decimals, for columns of shares; an absent value is a dash."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+@register.filter
 def digits3(value: float | None) -> str:
     """Three significant digits, without an exponent where that is short; an absent value is a dash."""
     if value is None:

@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.views.decorators.http import require_safe
 
+from annotation.domain.catalog import mosaics
 from annotation.domain.labels import first_labels
 from annotation.domain.overview import features_to_show, overview
 from annotation.domain.pixels import framing_of
@@ -31,7 +32,8 @@ class Glance(NamedTuple):
 def home(request: HttpRequest) -> HttpResponseBase:
     """Strangers: what this is. Annotators: their studies. Researchers: what happened last and what to do next."""
     if not request.user.is_authenticated:
-        return render(request, "annotation/welcome.html")
+        sets = list(visible_image_sets(request.user)[:1])
+        return render(request, "annotation/welcome.html", {"pictures": mosaics(sets, 36)[sets[0].pk] if sets else []})
     user = signed_in_user(request)
     return researcher_home(request, user) if user.is_researcher else redirect("studies")
 

@@ -159,7 +159,8 @@ def dictionary_row(shown: Dictionary) -> DictionaryRow:
 @researcher_required
 def dictionaries(request: HttpRequest) -> HttpResponse:
     rows = visible_dictionaries(signed_in_user(request)).select_related("vision_model", "image_set", "control_of")
-    shown = [dictionary_row(row) for row in rows]
+    by_family = sorted(rows, key=lambda row: (row.control_of.name if row.control_of else row.name, row.is_control))
+    shown = [dictionary_row(row) for row in by_family]  # a control stands below what it controls
     return render(request, "annotation/catalog/dictionaries.html", {"rows": shown})
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from annotation.domain.exemplar_rows import FeatureExemplars, exemplars_of, images_by_index
 from annotation.domain.feature_list import counted, filtered_features
 from annotation.domain.keyset import CursorError, Page, keyset_page, neighbors
-from annotation.domain.labels import first_labels, labels_of
+from annotation.domain.labels import first_labels, labels_of, studies_of
 from annotation.domain.pixels import framing_of
 from annotation.domain.visibility import visible_dictionaries, visible_features, visible_image_sets
 from annotation.models import Feature
@@ -71,7 +71,8 @@ def feature(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "feature": shown, "dictionary": shown.dictionary, "vision_model": shown.dictionary.vision_model,
         "image_set": shown.exemplar_set.image_set, "query": filter_query(request.GET), "previous": previous,
-        "following": following, "labels": labels_of(shown), "framing": framing_of(shown.dictionary.vision_model),
+        "following": following, "labels": labels_of(shown), "studies": studies_of(shown),
+        "framing": framing_of(shown.dictionary.vision_model),
     }  # fmt: skip
     try:
         context |= exemplar_context(shown, exemplars_of(shown))

@@ -33,7 +33,7 @@ export function decodeMap(base64) {
 }
 
 /** Paint a map of rows × columns patches; the canvas takes that size in pixels. */
-export function paintHeat(canvas, map, rows, columns, { opacity = 0.6, palette = "viridis" } = {}) {
+export function paintHeat(canvas, map, rows, columns, { opacity = 0.5, palette = "viridis" } = {}) {
   canvas.width = columns;
   canvas.height = rows;
   const context = canvas.getContext("2d");
