@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -110,7 +111,8 @@ def collect(rows: Iterable[AnswerRow], *, include_simulated: bool) -> Answers:
         annotators.append(codes.setdefault(row.annotator, len(codes)))
         ratings["patch"].append(row.patch_rating or 0)
         ratings["image"].append(row.image_rating or 0)
-        facts.setdefault(row.item, ItemFacts(row.condition, row.block, row.dictionary))
+        if row.item not in facts:
+            facts[row.item] = ItemFacts(intern(row.condition), row.block, intern(row.dictionary))
     tally = Tally(
         n_rows=len(items) + sum(left_out.values()),
         n_used=len(items),

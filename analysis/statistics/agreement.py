@@ -10,16 +10,23 @@ In a resample an annotator may be drawn twice; pairs of an annotator with themse
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.bootstrap import incidence, n_resamples_for, ratio, resample
+from analysis.statistics.bootstrap import (
+    Block,
+    Floats,
+    Weights,
+    make_blocks,
+    n_resamples_for,
+    ratio,
+    resampled_sums,
+    total_sums,
+)
 from analysis.statistics.figures import Counts, Figure, undefined, with_interval
 from analysis.statistics.ratings import Ratings
-
-Floats = npt.NDArray[np.float64]
 
 
 class Scale(StrEnum):
@@ -34,12 +41,15 @@ class Agreement(NamedTuple):
     prevalence: list[float]  # share of each category among all answers, from category 1 up
 
 
-class Table(NamedTuple):
-    """What every coefficient is computed from, for several resamples at once."""
+class Sums(NamedTuple):
+    """What every coefficient is finished from, per resample; features of one annotator have no pair, hence "paired"."""
 
-    counts: Floats  # [category, feature, resample], weighted answers
-    squares: Floats  # [feature, resample], sum of squared annotators' weights: the pairs with oneself
-    weight: Floats  # [feature, resample], how often the feature was drawn
+    judged: Floats  # [resample], features with an answer
+    paired: Floats  # [resample], features with answers of two annotators
+    prevalence: Floats  # [category, resample], share of each feature's answers, summed over features
+    marginals: Floats  # [category, resample], answers on paired features
+    pairs: Floats  # [category, category, resample], share of a feature's pairs that are of these two, summed
+    coincidences: Floats  # the same, each feature counted as often as it has answers (Krippendorff)
 
 
 def agreement(
@@ -61,18 +71,10 @@ def agreement(
         reason = "no feature has answers from two annotators"
         raw, alpha, gwet = (undefined(name, counts, reason) for name in named)
         return Agreement(raw, alpha, gwet, shares)
-    weighted = [incidence(ratings, values == category) for category in range(1, n_categories + 1)]
-    point = _coefficients(
-        _table(weighted, incidence(ratings), _ones(ratings.n_annotators), _ones(ratings.n_features)), scale
-    )
+    blocks = make_blocks(ratings, [values == category for category in range(1, n_categories + 1)])
     n = n_resamples or n_resamples_for(values.size)
-    resampled = np.concatenate(
-        [
-            _coefficients(_table(weighted, incidence(ratings), w.annotators, w.features), scale)
-            for w in resample(ratings, rng, n_resamples=n)
-        ],
-        axis=1,
-    )
+    point = _coefficients(total_sums(ratings, blocks, _sums), n_categories, scale)
+    resampled = _coefficients(resampled_sums(ratings, blocks, _sums, rng, n_resamples=n), n_categories, scale)
     raw, alpha, gwet = (
         _figure(name, float(value), counts, row) for name, value, row in zip(named, point[:, 0], resampled, strict=True)
     )
@@ -83,10 +85,6 @@ def _gwet_name(scale: Scale) -> str:
     return "Gwet's AC1" if scale is Scale.NOMINAL else "Gwet's AC2, ordinal weights"
 
 
-def _ones(n: int) -> npt.NDArray[np.float32]:
-    return np.ones((n, 1), dtype=np.float32)
-
-
 def _figure(of: str, value: float, counts: Counts, resampled: Floats) -> Figure:
     if not np.isfinite(value):
         reason = "undefined: all answers are the same, so that chance alone would agree always; see the raw agreement"
@@ -94,62 +92,63 @@ def _figure(of: str, value: float, counts: Counts, resampled: Floats) -> Figure:
     return with_interval(of, value, counts, resampled)
 
 
-def _table(weighted: list[Any], judged: Any, annotators: npt.NDArray[Any], features: npt.NDArray[Any]) -> Table:
-    stacked = np.stack([matrix @ annotators for matrix in weighted]).astype(np.float64)
-    return Table(stacked, (judged @ annotators**2).astype(np.float64), features.astype(np.float64))
+def _sums(block: Block, annotators: Weights, features: Weights) -> npt.NDArray[np.floating]:
+    """The fields of `Sums`, one below the other."""
+    counts = [table @ annotators for table in block.tables]
+    total = np.add.reduce(counts)
+    pairs = total * total - block.judged @ (annotators * annotators)
+    weight = features * (pairs > 0)
+    per_pair = weight / np.where(pairs > 0, pairs, 1)
+    per_pair_of_answers = per_pair * total
+    per_answer = features / np.maximum(total, 1)
+    rows = [(features * (total > 0)).sum(axis=0), weight.sum(axis=0)]
+    rows += [_sum(count, per_answer) for count in counts]
+    rows += [_sum(count, weight) for count in counts]
+    products = {(a, b): counts[a] * counts[b] for a in range(len(counts)) for b in range(a)}
+    for weights in (per_pair, per_pair_of_answers):
+        summed = {key: _sum(product, weights) for key, product in products.items()}
+        nothing = np.zeros_like(rows[0])
+        rows += [summed.get((max(a, b), min(a, b)), nothing) for a in range(len(counts)) for b in range(len(counts))]
+    return np.stack(rows)
 
 
-def _coefficients(table: Table, scale: Scale) -> Floats:
-    """[3, resample]: raw agreement, alpha, AC. NaN where undefined."""
-    total = table.counts.sum(axis=0)
-    pairs = total**2 - table.squares
-    # Features of one annotator have no pair: they are left out, but for the prevalence that AC uses.
-    units = Units(total, np.where(pairs > 0, pairs, 1.0), table.weight * (pairs > 0))
-    same = np.einsum("cfr,cfr->fr", table.counts, table.counts)
-    raw = _mean_agreement(units, total**2 - same)
-    return np.stack([raw, _alpha(table, units, same, scale), _gwet(table, units, raw, scale)])
+def _sum(cells: Weights, weights: Weights) -> Weights:
+    summed: Weights = np.einsum("fr,fr->r", cells, weights)
+    return summed
 
 
-class Units(NamedTuple):
-    """Per feature and resample: the answers, the pairs of different annotators, the weight among the paired."""
-
-    total: Floats
-    pairs: Floats
-    weight: Floats
-
-
-def _mean_agreement(units: Units, disagreeing: Floats) -> Floats:
-    """Mean over features of the share of pairs that agree."""
-    return 1 - ratio(np.einsum("fr,fr->r", units.weight, disagreeing / units.pairs), units.weight.sum(axis=0))
+def _coefficients(stacked: Floats, q: int, scale: Scale) -> Floats:
+    """[3, resample]: raw agreement, alpha, AC. NaN where undefined. Pairs of equal answers are not in the sums."""
+    ends = np.cumsum([1, 1, q, q, q * q])
+    judged, paired, prevalence, marginals, pairs, coincidences = np.split(stacked, ends)
+    shape = (q, q, stacked.shape[1])
+    sums = Sums(judged[0], paired[0], prevalence, marginals, pairs.reshape(shape), coincidences.reshape(shape))
+    raw = 1 - ratio(sums.pairs.sum(axis=(0, 1)), sums.paired)
+    return np.stack([raw, _alpha(sums, scale), _gwet(sums, scale)])
 
 
-def _alpha(table: Table, units: Units, same: Floats, scale: Scale) -> Floats:
-    marginals = np.einsum("cfr,fr->cr", table.counts, units.weight)
-    n = marginals.sum(axis=0)
+def _alpha(sums: Sums, scale: Scale) -> Floats:
+    n = sums.marginals.sum(axis=0)
+    distance = _distances(sums.marginals, scale)
+    observed = ratio(np.sum(distance * sums.coincidences, axis=(0, 1)), n)
+    expected = ratio(np.einsum("cr,ckr,kr->r", sums.marginals, distance, sums.marginals), n * (n - 1))
+    return 1 - ratio(observed, expected)
+
+
+def _distances(marginals: Floats, scale: Scale) -> Floats:
+    """Squared distances [category, category, resample]; the ordinal one counts the answers lying between."""
     if scale is Scale.NOMINAL:
-        differing = units.total**2 - same
-        expected = n**2 - np.sum(marginals**2, axis=0)
-    else:
-        # Ordinal distance of two categories: the answers lying between them, half of their own included, squared.
-        # sum over pairs of (m_c - m_k)^2 = 2 (total * sum of m^2 - (sum of m)^2)
-        middle = np.cumsum(marginals, axis=0) - marginals / 2
-        first = np.einsum("cfr,cr->fr", table.counts, middle)
-        differing = 2 * (units.total * np.einsum("cfr,cr->fr", table.counts, middle**2) - first**2)
-        expected = 2 * (n * np.sum(marginals * middle**2, axis=0) - np.sum(marginals * middle, axis=0) ** 2)
-    observed = np.einsum("fr,fr->r", units.weight, units.total * differing / units.pairs)
-    return 1 - ratio(ratio(observed, n), ratio(expected, n * (n - 1)))
+        return np.broadcast_to((1 - np.eye(len(marginals)))[:, :, None], (len(marginals), *marginals.shape))
+    middle = np.cumsum(marginals, axis=0) - marginals / 2
+    squared: Floats = (middle[:, None] - middle[None, :]) ** 2
+    return squared
 
 
-def _gwet(table: Table, units: Units, raw: Floats, scale: Scale) -> Floats:
-    weights = _gwet_weights(table.counts.shape[0], scale)
-    agreed = raw
-    if scale is Scale.ORDINAL:
-        against = np.tensordot(1 - weights, table.counts, axes=1)
-        agreed = _mean_agreement(units, np.einsum("cfr,cfr->fr", table.counts, against))
-    judged = table.weight * (units.total > 0)
-    share = judged / np.maximum(units.total, 1.0)
-    prevalence = ratio(np.einsum("cfr,fr->cr", table.counts, share), judged.sum(axis=0))
-    q = weights.shape[0]
+def _gwet(sums: Sums, scale: Scale) -> Floats:
+    weights = _gwet_weights(len(sums.marginals), scale)
+    agreed = 1 - ratio(np.einsum("ck,ckr->r", 1 - weights, sums.pairs), sums.paired)
+    prevalence = ratio(sums.prevalence, sums.judged)
+    q = len(weights)
     chance = weights.sum() / (q * (q - 1)) * np.sum(prevalence * (1 - prevalence), axis=0)
     return ratio(agreed - chance, 1 - chance)
 

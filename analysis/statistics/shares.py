@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.bootstrap import incidence, n_resamples_for, ratio, resample
+from analysis.statistics.bootstrap import Block, Weights, make_blocks, n_resamples_for, ratio, resampled_sums
 from analysis.statistics.figures import Counts, Figure, undefined, with_interval
 from analysis.statistics.ratings import INTERPRETABLE_FROM, Ratings
 
@@ -69,19 +69,24 @@ def _resampled(
     """Resampled shares [group, resample], of features by majority and of judgements."""
     from scipy.sparse import csr_array
 
-    members = csr_array((np.ones(group.size, np.float32), (group, np.arange(group.size))), shape=(n_groups, group.size))
-    judged, positive = incidence(ratings), incidence(ratings, ratings.value >= INTERPRETABLE_FROM)
-    by_feature, by_judgement = [], []
-    for weights in resample(ratings, rng, n_resamples=n_resamples, stratum=group):
-        n_judgements, n_interpretable = judged @ weights.annotators, positive @ weights.annotators
-        reached = weights.features * (n_judgements > 0)
+    def sums(block: Block, annotators: Weights, features: Weights) -> npt.NDArray[np.float32]:
+        [positive] = block.tables
+        n_judgements, n_interpretable = block.judged @ annotators, positive @ annotators
         # A tie that only resampling made counts half, or it would pull every resample down.
         win = (np.sign(2 * n_interpretable - n_judgements) + 1) / 2
-        by_feature.append(ratio(members @ (reached * win), members @ reached))
-        by_judgement.append(
-            ratio(members @ (weights.features * n_interpretable), members @ (weights.features * n_judgements))
-        )
-    return np.concatenate(by_feature, axis=1), np.concatenate(by_judgement, axis=1)
+        reached = features * (n_judgements > 0)
+        own = group[block.features]
+        members = csr_array((np.ones(own.size, np.float32), (own, np.arange(own.size))), shape=(n_groups, own.size))
+        per_feature = (reached * win, reached, features * n_interpretable, features * n_judgements)
+        return np.concatenate([members @ cells for cells in per_feature])
+
+    if ratings.n_features == 0:
+        nothing = np.full((n_groups, n_resamples), np.nan)
+        return nothing, nothing
+    blocks = make_blocks(ratings, [ratings.value >= INTERPRETABLE_FROM])
+    totals = resampled_sums(ratings, blocks, sums, rng, n_resamples=n_resamples, stratum=group)
+    won, reached, positive, judged = np.split(totals, 4)
+    return ratio(won, reached), ratio(positive, judged)
 
 
 def _share(

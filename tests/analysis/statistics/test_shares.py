@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from analysis.statistics.bootstrap import n_resamples_for, resample
+from analysis.statistics.bootstrap import draw_poisson_weights, draw_weights, n_resamples_for
 from analysis.statistics.ratings import Ratings, make_ratings
 from analysis.statistics.shares import Share, count_votes, share_interpretable
 
@@ -59,21 +59,23 @@ def test_resampled_shares_equal_the_slow_ones() -> None:
     rng = np.random.default_rng(5)
     feature, annotator = np.divmod(np.arange(60), 4)
     ratings = make_ratings(feature, annotator, rng.integers(0, 5, size=60))
-    weights = next(resample(ratings, np.random.default_rng(1), n_resamples=8))
-    assert np.all(weights.annotators.sum(axis=0) == 4)
-    assert np.all(weights.features.sum(axis=0) == 15)
+    same_draws = np.random.default_rng(1)
+    annotators = draw_weights(np.zeros(4, np.int64), 8, same_draws)
+    features = draw_weights(np.zeros(15, np.int64), 8, same_draws)
+    assert np.all(annotators.sum(axis=0) == 4)
+    assert np.all(features.sum(axis=0) == 15)
     from analysis.statistics.shares import _resampled
 
     by_feature, by_judgement = _resampled(ratings, np.zeros(15, np.int64), 1, np.random.default_rng(1), 8)
     for draw in range(8):
         wins, votes = [], []
-        for f in np.repeat(np.arange(15), weights.features[:, draw].astype(int)):
+        for f in np.repeat(np.arange(15), features[:, draw].astype(int)):
             mine = [
                 bool(value >= 3)
                 for a, value in zip(
                     ratings.annotator[ratings.feature == f], ratings.value[ratings.feature == f], strict=True
                 )
-                for _ in range(int(weights.annotators[a, draw]))
+                for _ in range(int(annotators[a, draw]))
             ]
             wins.append(0.5 * (1 + np.sign(2 * sum(mine) - len(mine))))
             votes.extend(mine)
@@ -82,11 +84,10 @@ def test_resampled_shares_equal_the_slow_ones() -> None:
 
 
 def test_draws_stay_within_their_stratum() -> None:
-    ratings = make_ratings(np.arange(9), np.zeros(9), np.ones(9))
     stratum = np.array([0, 1, 0, 2, 1, 1, 0, 2, 2])
-    for weights in resample(ratings, np.random.default_rng(0), n_resamples=30, stratum=stratum):
-        for index in range(3):
-            assert np.all(weights.features[stratum == index].sum(axis=0) == 3)
+    weights = draw_weights(stratum, 30, np.random.default_rng(0))
+    for index in range(3):
+        assert np.all(weights[stratum == index].sum(axis=0) == 3)
 
 
 def simulate(rng: np.random.Generator, n_features: int, n_annotators: int, overlap: int) -> Ratings:
@@ -126,7 +127,7 @@ def test_thousands_of_features_take_two_seconds_at_most() -> None:
 def test_the_weights_of_many_features_are_poisson_and_give_the_same_interval() -> None:
     n = 6000
     ratings = simulate(np.random.default_rng(4), n, 12, 2)
-    weights = next(resample(ratings, np.random.default_rng(0), n_resamples=40)).features
+    weights = draw_poisson_weights(n, 40, np.random.default_rng(0))
     assert float(weights.mean()) == pytest.approx(1, abs=0.01)
     assert float(weights.var()) == pytest.approx(1, abs=0.02)
     assert [float(np.mean(weights == count)) for count in range(3)] == pytest.approx([0.368, 0.368, 0.184], abs=0.005)
