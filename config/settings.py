@@ -104,6 +104,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 BROKER_URL = text("VITRINE_BROKER_URL", f"redis+socket://{DATA_ROOT / 'broker' / 'valkey.sock'}")
 TORCH_THREADS = number("VITRINE_TORCH_THREADS", default=os.cpu_count() or 1)
 LEASE_SECONDS = number("VITRINE_LEASE_SECONDS", default=900)
+CHUNK_SECONDS = number("VITRINE_CHUNK_SECONDS", default=15)
 CHUNK_LEASE_SECONDS = number("VITRINE_CHUNK_LEASE_SECONDS", default=60)
 POLL_SECONDS = number("VITRINE_POLL_SECONDS", default=2)
 

@@ -33,6 +33,10 @@ BROKER = pytest.StashKey[BrokerServer]()
 FOLDER = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-rounds", type=int, default=4, help="accidents in tests/workers/test_faults.py")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before Django's settings are read: every address the suite uses, in the environment, for children too."""
     folder = Path(tempfile.mkdtemp(prefix="vitrine-test-", dir="/tmp" if os.path.isdir("/tmp") else None))

@@ -138,6 +138,7 @@ def build_context(chunk: Chunk, reporter: ReportingThread) -> StageContext:
         reporter=reporter,
         n_threads=settings.TORCH_THREADS,
         stage_revision=STAGES[chunk.run.stage].revision,
+        chunk_seconds=settings.CHUNK_SECONDS,
     )
 
 

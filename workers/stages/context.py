@@ -18,6 +18,9 @@ from workers.artifacts import ArtifactStore, sync_folder
 from workers.stages.configs import STAGES
 
 
+CHUNK_SECONDS = 15.0  # chunks last 30 s at most (design.md §5); speeds are guessed, so half of that is aimed at
+
+
 class RunCancelledError(Exception):
     """Somebody asked for this run to stop; raised between two units of work, never in the middle of a write."""
 
@@ -82,7 +85,8 @@ class StageContext:
     """The surroundings of one chunk.
 
     ``chunk_folder`` is a temporary folder for this attempt; the runner renames it to ``chunk(index)`` on success.
-    ``n_chunks`` counts the work chunks of the plan (0 while planning).
+    ``n_chunks`` counts the work chunks of the plan (0 while planning); ``chunk_seconds`` is how long a plan should let
+    one take, and changes no byte of the result.
     """
 
     store: ArtifactStore
@@ -93,6 +97,7 @@ class StageContext:
     reporter: Reporter = field(default_factory=SilentReporter)
     n_threads: int = 1
     stage_revision: int = 1
+    chunk_seconds: float = CHUNK_SECONDS
 
     def chunk(self, index: int) -> Path:
         """The folder that work chunk ``index`` (its place in the plan) left behind."""

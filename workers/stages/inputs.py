@@ -9,7 +9,6 @@ from workers.images import ImageSetReader
 from workers.stages.context import StageContext
 from workers.vision_model import VisionModel, load_vision_model
 
-CHUNK_SECONDS = 15.0  # chunks last 30 s at most (design.md §5); the rates below are rough, so half of that is aimed at
 CPU_FLOPS = 4e10  # measured on one core, shared
 GPU_FLOPS = 1e13
 FLOPS_PER_WEIGHT = 2
@@ -60,4 +59,4 @@ def encoder_flops(model: VisionModel, dictionaries: Sequence[CoderDictionary]) -
 def units_per_chunk(flops_per_unit: float, context: StageContext) -> int:
     """How many units fit into a chunk on this device; the result of a stage does not depend on it."""
     flops = GPU_FLOPS if context.device == "cuda" else CPU_FLOPS
-    return max(1, int(CHUNK_SECONDS * flops / flops_per_unit))
+    return max(1, int(context.chunk_seconds * flops / flops_per_unit))
