@@ -51,10 +51,9 @@ def test_simulated_answers_are_counted_where_they_are_let_in() -> None:
 
 
 def test_shares_by_block_and_condition_by_hand() -> None:
-    control = {"condition": "random_directions"}
     report = report_on(
         [row(item, name, 4 if item != 2 else 1) for item in range(4) for name in "AB"]
-        + [row(item, name, None if item == 4 else 3, **control) for item in (4, 5) for name in "AB"]
+        + [row(item, name, None if item == 4 else 3, condition="random_directions") for item in (4, 5) for name in "AB"]
     )
     patch, image = report.levels
     assert [(part.name, part.share.features.value) for part in patch.by_block] == [("block 0", 0.5), ("block 1", 1.0)]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from annotation.domain.storage import artifact_store
 from annotation.domain.unblinding import unblind
 from annotation.models import Annotation, ExportFile, Image, ImageSet, Study
 from tests.analysis.studies import SmallStudy, answer, make_study
+from tests.servers import WorkerProcess, poll
 
 pytestmark = pytest.mark.django_db
 
@@ -158,6 +160,7 @@ def freeze(study: Study) -> None:
             ):
                 (writer.folder / folder).mkdir(exist_ok=True)
                 (writer.folder / folder / f"{name}.{suffix}").write_text(content)
+    assert writer.artifact is not None
     study.stimuli_digest = writer.artifact.digest
     study.save()
 
@@ -230,3 +233,14 @@ def test_the_command_writes_an_export(small: SmallStudy, tmp_path: Path, capsys:
     assert collect(rows_of_export(tmp_path / "out"), include_simulated=False).tally.n_used == 53
     with pytest.raises(CommandError, match="There is no study 'second'; there is: first"):
         call_command("export_study", "second", "--out", str(tmp_path))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_real_worker_writes_what_was_asked_for(start_worker: Callable[..., WorkerProcess]) -> None:
+    small = make_study()
+    request_export(study=small.study, file_format="parquet", user=small.researcher)
+    start_worker("cpu")
+    poll(lambda: ExportFile.objects.filter(state=ExportFile.State.DONE).exists(), "the export to be written")
+    done = ExportFile.objects.get()
+    assert done.n_rows == 54
+    assert download_path(done, "annotations.parquet").stat().st_size == done.size
