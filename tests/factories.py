@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import uuid
+from functools import lru_cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +32,11 @@ from annotation.models import (
     User,
     VisionModel,
 )
-from workers.artifacts import ArtifactWriter
 
-PASSWORD = "a long password"
 GRID = 8
-CELL = 96
-ZOOM = 192
+CELL = 48
+ZOOM = 96
+N_SHEETS = 4  # pictures drawn; more stimuli share them
 N_CELLS = 16
 CATEGORIES = (("colour", "l"), ("shape", "h"), ("texture", "x"), ("object", "o"), ("part", "p"), ("background", "b"))
 GUIDELINE = "# What to do\n\nLook at the **patches** first, then at the images.\n\n- 1 no\n- 4 clearly\n"
@@ -50,7 +51,8 @@ class OpenStudy(NamedTuple):
 
 
 def make_person(name: str, role: str = Role.ANNOTATOR) -> User:
-    return User.objects.create_user(name, password=PASSWORD, role=role)
+    """Somebody without a password, because hashing one takes longer than a whole test; sign in with force_login."""
+    return User.objects.create(username=name, role=role)
 
 
 def make_dictionary(name: str = "sae", *, kind: str = "topk_sae") -> Dictionary:
@@ -108,49 +110,59 @@ def place(index: int, side: int) -> dict[str, int]:
     return {"x": side * (index % 4), "y": side * (index // 4), "w": side, "h": side}
 
 
-def write_stimulus(writer: ArtifactWriter, stimulus_id: str, rng: np.random.Generator) -> None:
-    """The files of one stimulus: cells of patches above, cells of images below, each on a sheet of four columns."""
+class Sheet(NamedTuple):
+    """The files of one stimulus: cells of patches above, cells of images below, each in four columns."""
+
+    sprite: bytes
+    zoom: bytes
+    record: dict[str, Any]
+
+
+@lru_cache
+def sheet_of(seed: int) -> Sheet:
+    rng = np.random.default_rng(seed)
     rows = N_CELLS // 4
     sprite = Picture.new("RGB", (4 * CELL, 2 * rows * CELL))
     zoom = Picture.new("RGB", (4 * ZOOM, rows * ZOOM))
-    color = COLORS[int(rng.integers(len(COLORS)))]
     patches, images = [], []
     for index in range(N_CELLS):
-        picture, center = disc(rng, color)
-        whole = place(N_CELLS + index, CELL)
-        large = place(index, ZOOM)
+        picture, center = disc(rng, COLORS[seed % len(COLORS)])
+        patch, whole, large = place(index, CELL), place(N_CELLS + index, CELL), place(index, ZOOM)
         sprite.paste(picture.resize((CELL, CELL)), (whole["x"], whole["y"]))
         zoom.paste(picture.resize((ZOOM, ZOOM)), (large["x"], large["y"]))
-        corner = [min(max(c * 8 - 8, 0), 64 - 24) for c in center]
-        crop = picture.crop((corner[0], corner[1], corner[0] + 24, corner[1] + 24))
-        cell = place(index, CELL)
-        sprite.paste(crop.resize((CELL, CELL)), (cell["x"], cell["y"]))
-        box = [(center[i] * 8 - corner[i]) * CELL // 24 for i in (0, 1)] + [CELL // 3, CELL // 3]
-        patches.append(cell | {"box": box, "image_index": index, "patch_index": center[1] * GRID + center[0]})
+        left, top = (min(max(c * 8 - 8, 0), 64 - 24) for c in center)
+        sprite.paste(picture.crop((left, top, left + 24, top + 24)).resize((CELL, CELL)), (patch["x"], patch["y"]))
+        box = [(center[0] * 8 - left) * CELL // 24, (center[1] * 8 - top) * CELL // 24, CELL // 3, CELL // 3]
+        patches.append(patch | {"box": box, "image_index": index, "patch_index": center[1] * GRID + center[0]})
         images.append(
             whole
             | {"zoom": [large["x"], large["y"], ZOOM, ZOOM], "value": round(1 - index / 20, 3), "image_index": index}
             | {"map": base64.b64encode(heat_of(center)).decode()}
         )
-    for folder, sheet in (("sprites", sprite), ("zoom", zoom)):
-        (writer.folder / folder).mkdir(exist_ok=True)
-        sheet.save(writer.folder / folder / f"{stimulus_id}.webp", quality=82)
-    writer.write_json(f"items/{stimulus_id}.json", {"grid": [GRID, GRID], "patches": patches, "images": images})
+    return Sheet(as_webp(sprite), as_webp(zoom), {"grid": [GRID, GRID], "patches": patches, "images": images})
 
 
-def write_stimuli(stimulus_ids: list[str], seed: int = 0) -> str:
-    """A stimuli artefact with a picture sheet per id; returns its digest."""
-    rng = np.random.default_rng(seed)
-    with artifact_store().write("stimuli", config={"seed": seed, "n": len(stimulus_ids)}) as writer:
-        for stimulus_id in stimulus_ids:
-            write_stimulus(writer, stimulus_id, rng)
+def as_webp(picture: Picture.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "WEBP", quality=82, method=0)
+    return file.getvalue()
+
+
+def write_stimuli(stimulus_ids: list[str]) -> str:
+    """A stimuli artefact with the files of each id; returns its digest."""
+    with artifact_store().write("stimuli", config={"n": len(stimulus_ids)}) as writer:
+        for folder in ("sprites", "zoom"):
+            (writer.folder / folder).mkdir()
+        for index, stimulus_id in enumerate(stimulus_ids):
+            sheet = sheet_of(index % N_SHEETS)
+            (writer.folder / f"sprites/{stimulus_id}.webp").write_bytes(sheet.sprite)
+            (writer.folder / f"zoom/{stimulus_id}.webp").write_bytes(sheet.zoom)
+            writer.write_json(f"items/{stimulus_id}.json", sheet.record)
     return writer.digest
 
 
 def make_draft_study(slug: str = "discs", **fields: Any) -> Study:
     researcher, _ = User.objects.get_or_create(username="rhea", defaults={"role": Role.RESEARCHER})
-    researcher.set_password(PASSWORD)
-    researcher.save()
     study = Study.objects.create(name=f"Study of {slug}", slug=slug, created_by=researcher, **fields)
     Guideline.objects.create(study=study, version=1, text=GUIDELINE, created_by=researcher)
     for position, (name, key) in enumerate(CATEGORIES):

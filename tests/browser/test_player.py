@@ -282,7 +282,7 @@ def test_nothing_scrolls_on_a_small_laptop(open_study: OpenStudy, laptop: Page, 
     )
     assert sizes == [[0, 0], [0, 0]]
     boxes = laptop.locator(".cell, #answer button").evaluate_all(
-        "cells => cells.map(c => c.getBoundingClientRect()).map(r => [r.right <= innerWidth, r.bottom <= innerHeight - 40])"
+        "all => all.map(e => e.getBoundingClientRect()).map(r => [r.right <= innerWidth, r.bottom <= innerHeight - 40])"
     )
     assert len(boxes) > 40
     assert all(right and bottom for right, bottom in boxes)
