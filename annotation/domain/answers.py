@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from annotation import __version__
 from annotation.domain.gold import score
 from annotation.domain.participation import Progress, session_progress
 from annotation.domain.protocol import Answer, AnswerError, Payload, parse_moment, validate_payload
-from annotation.models import Annotation, Item, Participation, Slot, Study, Term, User
+from annotation.models import Annotation, Category, Item, Participation, Slot, Study, User
 
 Stored = Literal["new", "replayed", "late_extra", "revision"]
+
+
+COUNT_TERM = """
+INSERT INTO annotation_term (study_id, text, n_uses) VALUES (%s, %s, 1)
+ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1
+"""
 
 
 class SubmitResult(NamedTuple):
@@ -47,7 +54,7 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
     item = Item.objects.filter(pk=answer.item, study=study).first()
     if item is None:
         raise AnswerError("The answer names an item that is not in this study.")
-    payload = validate_payload(answer.payload, categories=categories_of(study))
+    payload = validate_payload(answer.payload, categories=categories_of(study.pk, study.locked_hash))
     if answer.stimulus_id != item.stimulus_id:
         raise AnswerError("The answer was given to another stimulus than this item's; reload the page.")
     try:
@@ -63,30 +70,46 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
     return SubmitResult(annotation, stored, session_progress(participation, has_just_answered=True))
 
 
-def categories_of(study: Study) -> set[str]:
-    return set(study.categories.values_list("name", flat=True))
+def categories_of(study_id: int, locked_hash: str) -> frozenset[str]:
+    """The names a category can have; a launched study's are locked, so they are read once per process."""
+    return locked_categories(study_id, locked_hash) if locked_hash else read_categories(study_id)
+
+
+def read_categories(study_id: int) -> frozenset[str]:
+    return frozenset(Category.objects.filter(study_id=study_id).values_list("name", flat=True))
+
+
+@lru_cache(maxsize=256)
+def locked_categories(study_id: int, locked_hash: str) -> frozenset[str]:
+    return read_categories(study_id)
 
 
 def participation_for_update(study: Study, annotator: User) -> Participation:
     """Locks the person's row, so that their own requests go one after the other."""
-    row = Participation.objects.select_for_update(of=("self",)).filter(study=study, user=annotator)
-    participation = row.select_related("study", "user").first()
+    participation = Participation.objects.select_for_update().filter(study=study, user=annotator).first()
     if participation is None:
         raise AnswerError(f"You have not joined '{study.name}'; open the link you were sent.")
+    participation.study, participation.user = study, annotator
     return participation
 
 
 def store(submission: Submission) -> tuple[Annotation, Stored]:
-    sent = Annotation.objects.filter(uuid=submission.answer.uuid).first()
+    """The same UUID is a replay; another answer of this person to the item is revised; else a slot is filled."""
+    answer, item, person = submission.answer, submission.item, submission.participation.user_id
+    earlier = list(
+        Annotation.objects.filter(Q(uuid=answer.uuid) | Q(item=item, annotator_id=person, is_current=True)).order_by(
+            "-id"
+        )
+    )
+    sent = next((one for one in earlier if one.uuid == answer.uuid), None)
     if sent is not None:
         return replay(sent, submission), "replayed"
-    current = current_answer(submission)
-    if current is not None:
-        return revise(current, submission), "revision"
-    if submission.answer.revision_of is not None:
+    if earlier:
+        return revise(earlier[0], submission), "revision"
+    if answer.revision_of is not None:
         raise AnswerError("The answer revises one that was never stored; send that one first.")
-    slot = take_slot(submission)
-    return record_new(submission, slot), ("new" if slot is not None else "late_extra")
+    slot_id = take_slot(submission)
+    return record_new(submission, slot_id), ("new" if slot_id is not None else "late_extra")
 
 
 def replay(sent: Annotation, submission: Submission) -> Annotation:
@@ -101,14 +124,6 @@ def replay(sent: Annotation, submission: Submission) -> Annotation:
     return sent
 
 
-def current_answer(submission: Submission) -> Annotation | None:
-    """The person's answer to this item that counts now: a second answer to an item revises the first."""
-    mine = Annotation.objects.filter(
-        item=submission.item, annotator_id=submission.participation.user_id, is_current=True
-    )
-    return mine.order_by("-id").first()
-
-
 def revise(current: Annotation, submission: Submission) -> Annotation:
     Annotation.objects.filter(pk=current.pk).update(is_current=False)
     revision = build(submission)
@@ -119,11 +134,11 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
     return revision
 
 
-def record_new(submission: Submission, slot: Slot | None) -> Annotation:
+def record_new(submission: Submission, slot_id: int | None) -> Annotation:
     annotation = build(submission)
-    annotation.slot, annotation.is_late_extra = slot, slot is None
+    annotation.slot_id, annotation.is_late_extra = slot_id, slot_id is None
     annotation.save(force_insert=True)
-    if slot is None:
+    if slot_id is None:
         bar_item(submission.item, submission.participation)
     count_gold(submission.participation, before=None, after=annotation.is_gold_right)
     submission.participation.n_done += 1
@@ -131,7 +146,7 @@ def record_new(submission: Submission, slot: Slot | None) -> Annotation:
         n_done=F("n_done") + 1, last_seen_at=timezone.now()
     )
     count_term(submission)
-    if slot is not None:  # last, because everybody's answers meet at this row
+    if slot_id is not None:  # last, because everybody's answers meet at this row
         Study.objects.filter(pk=submission.item.study_id).update(n_slots_done=F("n_slots_done") + 1)
     return annotation
 
@@ -158,26 +173,23 @@ def moment_or_none(value: object) -> datetime | None:
         return None
 
 
-def take_slot(submission: Submission) -> Slot | None:
+def take_slot(submission: Submission) -> int | None:
     """The slot this answer fills: the one named, another the person holds, or one of the item that is open."""
-    person = submission.participation.user_id
-    mine = Slot.objects.filter(item=submission.item, annotator_id=person, state=Slot.State.LEASED).first()
-    if mine is not None and fill(mine, was=Slot.State.LEASED, annotator_id=person):
-        return mine
-    free = Slot.objects.filter(item=submission.item, state=Slot.State.OPEN)
-    if connection.features.has_select_for_update_skip_locked:
-        free = free.select_for_update(skip_locked=True)
-    for slot in free.order_by("id"):
-        if not has_had(submission.item, person) and fill(slot, was=Slot.State.OPEN, annotator_id=person):
-            return slot
-    return None
+    item, person, named = submission.item, submission.participation.user_id, submission.answer.slot
+    mine = Slot.objects.filter(item=item, annotator_id=person, state=Slot.State.LEASED)
+    if named is not None and fill(mine.filter(pk=named), person):
+        return named
+    held = mine.values_list("pk", flat=True).first()
+    if held is not None and fill(mine.filter(pk=held), person):
+        return held
+    if has_had(item, person):
+        return None
+    free = Slot.objects.filter(item=item, state=Slot.State.OPEN)
+    return next((pk for pk in free.values_list("pk", flat=True) if fill(free.filter(pk=pk), person)), None)
 
 
-def fill(slot: Slot, *, was: str, annotator_id: int) -> bool:
-    """Compare and set: done by this person, if the slot is still what it was."""
-    unchanged = Slot.objects.filter(pk=slot.pk, state=was)
-    if was == Slot.State.LEASED:
-        unchanged = unchanged.filter(annotator_id=annotator_id)
+def fill(unchanged: QuerySet[Slot], annotator_id: int) -> bool:
+    """Compare and set: done by this person, if the slot is still what the query says."""
     return unchanged.update(state=Slot.State.DONE, annotator_id=annotator_id, lease_until=None) == 1
 
 
@@ -204,8 +216,6 @@ def count_gold(participation: Participation, *, before: bool | None, after: bool
 def count_term(submission: Submission) -> None:
     """Keep the vocabulary that type-ahead offers."""
     label = submission.payload.label[:120]
-    if not label:
-        return
-    known = Term.objects.filter(study_id=submission.item.study_id, text=label)
-    if not known.update(n_uses=F("n_uses") + 1):
-        Term.objects.bulk_create([Term(study_id=submission.item.study_id, text=label, n_uses=1)], ignore_conflicts=True)
+    if label:
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT_TERM, [submission.item.study_id, label])

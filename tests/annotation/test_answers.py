@@ -148,7 +148,7 @@ def test_a_stranger_is_refused() -> None:
 
 def test_answers_of_simulated_annotators_are_marked() -> None:
     small = make_study()
-    User.objects.filter(pk=small.people[0].pk).update(is_simulated=True)
+    small.people[0].is_simulated = True
     slot, item = claim_one(small, small.people[0])
     assert submit(small, small.people[0], make_answer(item, slot)).annotation.is_simulated
 

@@ -1,0 +1,93 @@
+"""Claims measured in SQL: annotators in several processes claim five items at a time, at a pace or as fast as they can.
+
+The time of a claim is the sum of its statements as the client sees them, the round trips included.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.db import connection, connections
+
+from annotation.domain.queue import claim_slots
+from annotation.models import Slot, Study, User
+
+N_PROCESSES = 4
+
+
+@dataclass(frozen=True)
+class ClaimLoad:
+    """`pause` seconds between two claims of one annotator; 0 is a closed loop."""
+
+    study: int
+    users: tuple[int, ...]
+    seconds: float
+    pause: float
+    n: int = 5
+
+
+class ClaimTimes(NamedTuple):
+    """Milliseconds per claim by annotator, and the slots each was given."""
+
+    milliseconds: dict[int, list[float]]
+    slots: dict[int, list[int]]
+    n_empty: int
+
+
+def measure_claims(load: ClaimLoad) -> ClaimTimes:
+    connections.close_all()  # a forked child must not share one
+    context = multiprocessing.get_context("fork")
+    shares = [load.users[index::N_PROCESSES] for index in range(N_PROCESSES)]
+    with context.Pool(N_PROCESSES) as pool:
+        parts = pool.starmap(claim_as, [(load, share) for share in shares if share])
+    times: dict[int, list[float]] = {}
+    slots: dict[int, list[int]] = {}
+    for part in parts:
+        times |= part.milliseconds
+        slots |= part.slots
+    return ClaimTimes(times, slots, sum(part.n_empty for part in parts))
+
+
+def claim_as(load: ClaimLoad, users: tuple[int, ...]) -> ClaimTimes:
+    """One process: a thread per annotator."""
+    result = ClaimTimes({user: [] for user in users}, {user: [] for user in users}, 0)
+    empty: list[int] = []
+    threads = [threading.Thread(target=claim_until, args=(load, user, result, empty)) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return result._replace(n_empty=len(empty))
+
+
+def claim_until(load: ClaimLoad, user_id: int, result: ClaimTimes, empty: list[int]) -> None:
+    study, user = Study.objects.get(pk=load.study), User.objects.get(pk=user_id)
+    rng = random.Random(user_id)
+    spent = [0.0]
+
+    def stopwatch(execute: Any, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return execute(*arguments)
+        finally:
+            spent[0] += time.perf_counter() - start
+
+    time.sleep(rng.random() * min(load.pause, load.seconds))
+    deadline = time.monotonic() + load.seconds
+    while time.monotonic() < deadline:
+        spent[0] = 0.0
+        with connection.execute_wrapper(stopwatch):
+            slots = claim_slots(study=study, annotator=user, n=load.n)
+        result.milliseconds[user_id].append(1000 * spent[0])
+        result.slots[user_id] += [slot.pk for slot in slots]
+        Slot.objects.filter(pk__in=[slot.pk for slot in slots]).update(state="done", lease_until=None)
+        if not slots:
+            empty.append(user_id)
+        if load.pause:
+            time.sleep(load.pause * rng.uniform(0.5, 1.5))
+    connection.close()
