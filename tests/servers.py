@@ -18,7 +18,7 @@ from config.launch.workers import worker_command
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def poll(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
+def poll(condition: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
     """Wait for a condition with a deadline; tests never sleep blindly."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -11,7 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from annotation.domain.launching import launch_study
-from annotation.domain.study_editing import StudyError, check_categories
+from annotation.domain.studies import StudyError
+from annotation.domain.study_editing import check_categories
 from annotation.models import Category, Participation, ReferenceItem, Role, Run, Study, User
 from tests.annotation.launchable_study import Launchable, finish_run, make_launchable
 from tests.factories import OpenStudy, make_annotator, make_draft_study, make_open_study, make_person

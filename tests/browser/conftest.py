@@ -11,11 +11,11 @@ import pytest
 from tests.servers import find_test_chromium
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
     from tests.factories import OpenStudy
 
-LAPTOP = {"width": 1366, "height": 625}
+LAPTOP: ViewportSize = {"width": 1366, "height": 625}
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from typing import Any, Protocol, cast
 from workers.artifacts import ArtifactStore, sync_folder
 from workers.stages.configs import STAGES
 
-
 CHUNK_SECONDS = 15.0  # chunks last 30 s at most (design.md §5); speeds are guessed, so half of that is aimed at
 
 
