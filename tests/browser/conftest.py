@@ -48,7 +48,7 @@ def persistent_browser(tmp_path: Path, live_server: object) -> Iterator[object]:
                 executable_path=find_test_chromium(),
                 args=["--no-sandbox"],
                 base_url=str(live_server),
-                viewport=LAPTOP,  # type: ignore[arg-type]
+                viewport=LAPTOP,
             )
             context.set_default_timeout(15_000)
             contexts.append(context)
