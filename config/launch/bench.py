@@ -75,8 +75,9 @@ def run_on_servers(services: Services, folder: Path, python: Path, command: list
 
 
 def make_cluster() -> Cluster:
+    """As durable as a server that keeps its data: a commit is on the disk before it is answered."""
     try:
-        return Cluster()
+        return Cluster(is_durable=True)
     except LaunchError:
         install_packages(["postgresql"], "This benchmark needs PostgreSQL")
-        return Cluster()
+        return Cluster(is_durable=True)

@@ -25,6 +25,7 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
 }
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 def version_of(folder: Path) -> tuple[int, ...]:
@@ -43,11 +44,12 @@ def find_binaries() -> Path | None:
 class Cluster:
     """One server and its data under a folder of its own in /tmp, short enough for a socket and open to its user."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
         binaries = find_binaries()
         if binaries is None:
             raise LaunchError("PostgreSQL is not installed: install the package postgresql (Debian, Ubuntu).")
         self.binaries = binaries
+        self.settings = SETTINGS | (DURABLE if is_durable else {})
         self.folder = Path(tempfile.mkdtemp(prefix="vitrine-pg-", dir="/tmp" if os.path.isdir("/tmp") else None))
         self.uid = NOBODY if os.geteuid() == 0 else None
         if self.uid is not None:
@@ -71,7 +73,7 @@ class Cluster:
             time.sleep(0.1)  # after a kill, the first start is refused while the old backends still end
 
     def _start_once(self, deadline: float) -> bool:
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self.binaries / "postgres"), "-D", str(self.data_path), "-k", str(self.folder), *options]
         self.service = start_service(
             "postgresql",
