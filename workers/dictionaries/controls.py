@@ -25,6 +25,7 @@ from workers.dictionaries.sparse_coder import (
 )
 
 LATENTS_AT_ONCE = 256
+UNCALIBRATED = ("untrained_dictionary",)  # its k is its density; no activations are needed
 
 
 def make_control(

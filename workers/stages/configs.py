@@ -95,7 +95,7 @@ class MakeControlConfig:
     image_set: str = parent("Image set", "The images on which densities are matched.")
     kind: str = setting("random_directions", "Kind", "residual_basis, random_directions or untrained_dictionary.")
     name: str = setting("", "Name", "Left empty, the kind is its name.")
-    n_tokens: int = setting(200_000, "Tokens", "How many activations the densities are matched on.")
+    n_tokens: int = setting(65_536, "Tokens", "How many activations the densities are matched on.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")

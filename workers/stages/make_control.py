@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,50 +12,46 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.activations import ActivationStream, activation_batches
-from workers.dictionaries.controls import make_control
+from workers.dictionaries.controls import UNCALIBRATED, make_control
 from workers.dictionaries.sparse_coder import SparseCoder, ThresholdCoder
 from workers.dictionaries.store import CoderDictionary, write_coders
-from workers.images import ImageSetReader
 from workers.stages.configs import MakeControlConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import open_dictionary, open_images, open_model
-from workers.vision_model import VisionModel
 
-CODER = "coder.safetensors"
 LARGEST_PRODUCT = (
     2**28
 )  # tokens times latents; fewer tokens calibrate a wide dictionary, and the artefact says how many
 TOKENS_AT_ONCE = 4096
+HELD_BYTES = 256 << 20  # calibration tokens that are in memory at once
+FLOAT_BYTES = 4
 
 
 def plan(config: MakeControlConfig, context: StageContext) -> list[ChunkPlan]:
+    """One forward pass serves as many hookpoints as memory holds the tokens of."""
     dictionary = open_dictionary(config.dictionary, context)
-    return [
-        ChunkPlan(0, {"hookpoint": hookpoint}, n_units=n_calibration_tokens(config, dictionary, hookpoint))
-        for hookpoint in dictionary.reads
-    ]
+    n_tokens = n_calibration_tokens(config, dictionary)
+    width = max(coder.d_model for coder in dictionary.coders.values())
+    at_once = max(1, HELD_BYTES // (FLOAT_BYTES * n_tokens * width))
+    groups = [dictionary.reads[start : start + at_once] for start in range(0, len(dictionary.reads), at_once)]
+    return [ChunkPlan(0, {"hookpoints": list(group)}, n_units=n_tokens * len(group)) for group in groups]
 
 
 def execute(config: MakeControlConfig, payload: dict[str, Any], context: StageContext) -> None:
-    hookpoint = payload["hookpoint"]
     dictionary = open_dictionary(config.dictionary, context)
-    model = open_model(dictionary.description.vision_model, context)
-    reader = open_images(config.image_set, context)
-    n_tokens = n_calibration_tokens(config, dictionary, hookpoint)
-    activations = calibration_tokens(config, hookpoint, n_tokens, model, reader, context)
-    context.raise_if_cancelled()
-    target = dictionary.coders[hookpoint].cpu()
-    coder = make_control(config.kind, target, activations.cpu(), control_generator(config, hookpoint))
-    save_file({name: weight.contiguous() for name, weight in coder.state_dict().items()}, context.chunk_folder / CODER)
-    context.progress(n_tokens)
+    activations = calibration_tokens(config, payload["hookpoints"], dictionary, context)
+    for hookpoint, tokens in activations.items():
+        context.raise_if_cancelled()
+        target = dictionary.coders[hookpoint].cpu()
+        coder = make_control(config.kind, target, tokens, control_generator(config, hookpoint))
+        weights = {name: weight.contiguous() for name, weight in coder.state_dict().items()}
+        save_file(weights, context.chunk_folder / f"{hookpoint}.safetensors")
 
 
 def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[str]]:
     target = open_dictionary(config.dictionary, context)
-    coders = {
-        hookpoint: load_control(config, context.chunk(chunk), target.coders[hookpoint])
-        for chunk, hookpoint in enumerate(target.reads)
-    }
+    paths = {p.stem: p for c in range(context.n_chunks) for p in context.chunk(c).glob("*.safetensors")}
+    coders = {hookpoint: load_control(paths[hookpoint], target.coders[hookpoint]) for hookpoint in target.reads}
     description = replace(
         target.description,
         kind=config.kind,
@@ -70,34 +67,34 @@ def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[s
         seed=config.seed,
     ) as writer:
         write_coders(writer, description, coders)
-        n_tokens = {h: n_calibration_tokens(config, target, h) for h in target.reads}
+        n_tokens = 0 if config.kind in UNCALIBRATED else n_calibration_tokens(config, target)
         writer.write_json("calibration.json", {"image_set": config.image_set, "n_tokens": n_tokens})
     return {"artifacts": [writer.digest]}
 
 
-def n_calibration_tokens(config: MakeControlConfig, dictionary: CoderDictionary, hookpoint: str) -> int:
-    fitting = LARGEST_PRODUCT // dictionary.n_latents(hookpoint)
+def n_calibration_tokens(config: MakeControlConfig, dictionary: CoderDictionary) -> int:
+    fitting = LARGEST_PRODUCT // max(dictionary.n_latents(hookpoint) for hookpoint in dictionary.reads)
     return max(TOKENS_AT_ONCE, min(config.n_tokens, fitting) // TOKENS_AT_ONCE * TOKENS_AT_ONCE)
 
 
 def calibration_tokens(
-    config: MakeControlConfig,
-    hookpoint: str,
-    n_tokens: int,
-    model: VisionModel,
-    reader: ImageSetReader,
-    context: StageContext,
-) -> Tensor:
-    """Tokens of images drawn by the seed."""
-    images_per_block = -(-TOKENS_AT_ONCE // model.n_tokens)
-    stream = ActivationStream(config.seed, images_per_block, TOKENS_AT_ONCE, context.n_threads)
-    batches = activation_batches(model, reader, [hookpoint], stream, first_block=0, n_blocks=n_tokens // TOKENS_AT_ONCE)
-    parts = []
-    for batch in batches:
-        parts.append(batch.activations[hookpoint])
-        context.progress(len(parts) * TOKENS_AT_ONCE)
+    config: MakeControlConfig, hookpoints: list[str], dictionary: CoderDictionary, context: StageContext
+) -> dict[str, Tensor]:
+    """Tokens of images drawn by the seed; none where the control needs none."""
+    if config.kind in UNCALIBRATED:
+        return {hookpoint: torch.zeros(0, dictionary.coders[hookpoint].d_model) for hookpoint in hookpoints}
+    model = open_model(dictionary.description.vision_model, context)
+    reader = open_images(config.image_set, context)
+    stream = ActivationStream(config.seed, -(-TOKENS_AT_ONCE // model.n_tokens), TOKENS_AT_ONCE, context.n_threads)
+    n_blocks = n_calibration_tokens(config, dictionary) // TOKENS_AT_ONCE
+    parts: dict[str, list[Tensor]] = {hookpoint: [] for hookpoint in hookpoints}
+    batches = activation_batches(model, reader, hookpoints, stream, first_block=0, n_blocks=n_blocks)
+    for number, batch in enumerate(batches, start=1):
+        for hookpoint, tokens in batch.activations.items():
+            parts[hookpoint].append(tokens.cpu())
+        context.progress(number * TOKENS_AT_ONCE * len(hookpoints))
         context.raise_if_cancelled()
-    return torch.cat(parts)
+    return {hookpoint: torch.cat(tokens) for hookpoint, tokens in parts.items()}
 
 
 def control_generator(config: MakeControlConfig, hookpoint: str) -> torch.Generator:
@@ -106,8 +103,8 @@ def control_generator(config: MakeControlConfig, hookpoint: str) -> torch.Genera
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def load_control(config: MakeControlConfig, folder: Any, target: SparseCoder) -> SparseCoder:
-    weights = load_file(folder / CODER)
+def load_control(path: Path, target: SparseCoder) -> SparseCoder:
+    weights = load_file(path)
     n_latents, d_model = weights["W_enc"].shape
     coder: SparseCoder
     if "threshold" in weights:
