@@ -18,7 +18,7 @@ from config.wakeup import wake_workers
 
 class Command(BaseCommand):
     help = (
-        "Make a study from a YAML file (docs/guides/studies.md lists its entries); with --launch, freeze and open it."
+        "Make a study from a YAML file (docs/guides/photographs.yaml is an example); with --launch, freeze and open it."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

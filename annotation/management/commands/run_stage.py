@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from annotation.domain.artifact_names import with_digests
 from annotation.domain.runs import RunError, cancel_run, create_run, retry_run, run_progress
 from annotation.models import Run
 from workers.artifacts import ArtifactError
@@ -25,7 +26,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("stage", nargs="?", choices=list(STAGES), help="what to execute")
-        parser.add_argument("--config", type=Path, help="a YAML file with the settings of the stage")
+        parser.add_argument(
+            "--config", type=Path, help="a YAML file with the settings of the stage; artefacts by name or digest"
+        )
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, in YAML")
         parser.add_argument("--title", default="")
         parser.add_argument("--resume", type=int, metavar="RUN", help="go on with an unfinished run of this command")
@@ -48,7 +51,7 @@ class Command(BaseCommand):
     def created(self, options: dict[str, Any]) -> Run:
         if not options["stage"]:
             raise CommandError(f"Name a stage: {', '.join(STAGES)}.")
-        config = read_config(options["config"], options["set"])
+        config = with_digests(read_config(options["config"], options["set"]))
         return create_run(stage=options["stage"], config=config, user=None, title=options["title"], queue=QUEUE)
 
     def resumed(self, pk: int) -> Run:

@@ -1,0 +1,178 @@
+"""Make the pictures of the documentation from a running site, by opening its pages in a real browser.
+
+Playwright is a development requirement: it is loaded when the command runs, never with the site.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from annotation.demo.accounts import DEMO_PASSWORD
+from config.launch.chromium import find_chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+LAPTOP = {"width": 1366, "height": 625}
+DESK = {"width": 1366, "height": 900}
+PATIENCE_MS = 20_000
+MOST_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Whom to sign in as, and which pages to open; an empty address is found by following links."""
+
+    address: str
+    folder: Path
+    password: str
+    annotator: str
+    researcher: str
+    study: str
+    feature: str
+    run: str
+
+
+class Command(BaseCommand):
+    help = "Make docs/screenshots from a running site: player, feature page, run page and analysis page."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("url", help="address of the running site, such as http://127.0.0.1:8000")
+        parser.add_argument("--folder", default=str(Path(settings.BASE_DIR) / "docs" / "screenshots"))
+        parser.add_argument("--annotator", default="ada", help="somebody who is in the study")
+        parser.add_argument("--researcher", default="rhea")
+        parser.add_argument("--password", default=DEMO_PASSWORD)
+        parser.add_argument("--study", default="", help="slug of the study to annotate and report; the first one found")
+        parser.add_argument("--feature", default="", help="number of the feature to show; the first one found")
+        parser.add_argument("--run", default="", help="number of the run to show; the newest training run found")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            from playwright.sync_api import sync_playwright
+        except ImportError as error:
+            raise CommandError("This needs playwright: .venv/bin/pip install -r requirements-dev.txt") from error
+        chromium = find_chromium()
+        if chromium is None:
+            raise CommandError("This needs Chromium; on Debian: apt-get install chromium.")
+        names = ("password", "annotator", "researcher", "study", "feature", "run")
+        visit = Visit(options["url"].rstrip("/"), Path(options["folder"]), **{name: options[name] for name in names})
+        visit.folder.mkdir(parents=True, exist_ok=True)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+            for name in (*as_annotator(browser, visit), *as_researcher(browser, visit)):
+                self.stdout.write(f"{visit.folder / name}")
+            browser.close()
+
+
+def signed_in(browser: Browser, visit: Visit, username: str, size: dict[str, int]) -> Page:
+    page = browser.new_context(viewport={"width": size["width"], "height": size["height"]}).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{visit.address}/login/")
+    page.fill("[name=username]", username)
+    page.fill("[name=password]", visit.password)
+    page.click("main [type=submit]")
+    page.wait_for_load_state()
+    if "/login/" in page.url:
+        raise CommandError(f"{username} cannot sign in at {visit.address}; give --annotator, --researcher, --password.")
+    return page
+
+
+def as_annotator(browser: Browser, visit: Visit) -> list[str]:
+    """The player with an answer half given, its help, and nothing sent."""
+    page = signed_in(browser, visit, visit.annotator, LAPTOP)
+    page.goto(f"{visit.address}/work/{visit.study}/" if visit.study else f"{visit.address}/studies/")
+    if not visit.study:
+        page.click("main .card .button--primary")
+    reach_the_player(page)
+    for key in ("4", "e"):
+        page.keyboard.press(key)
+    page.locator("[data-question=category] button").first.click()
+    page.mouse.move(700, 610)
+    page.screenshot(path=visit.folder / "player.png")
+    page.keyboard.press("?")
+    page.screenshot(path=visit.folder / "player-help.png")
+    page.context.close()
+    return ["player.png", "player-help.png"]
+
+
+def reach_the_player(page: Page) -> None:
+    """Through consent, guideline and practice, as far as they are still ahead."""
+    for _ in range(MOST_STEPS):
+        page.wait_for_load_state()
+        if "/consent/" in page.url:
+            page.check("[name=agree]")
+            page.click("main [type=submit]")
+        elif "/guideline/" in page.url:
+            page.click("main [type=submit]")
+        elif page.get_attribute("body", "data-mode") == "practice":
+            practise(page)
+        else:
+            page.wait_for_selector("body[data-state=showing][data-shown]")
+            return
+    raise CommandError(f"The player was not reached: the browser stands at {page.url}.")
+
+
+def practise(page: Page) -> None:
+    page.wait_for_selector("body[data-state=showing], body[data-state=finished]")
+    if page.get_attribute("body", "data-state") == "finished":
+        page.click(".state[data-for=finished] .button--primary")
+        return
+    for key in ("3", "e", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("body[data-state=feedback]")
+    page.keyboard.press("Enter")
+
+
+def as_researcher(browser: Browser, visit: Visit) -> list[str]:
+    page = signed_in(browser, visit, visit.researcher, DESK)
+    features = feature_address(page, visit)
+    addresses = {
+        "feature.png": features,
+        "run.png": run_address(page, visit),
+        "study.png": study_address(page, visit, "/studies/"),
+        "analysis.png": study_address(page, visit, "/analysis/"),
+    }
+    for name, address in addresses.items():
+        page.goto(visit.address + address)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=visit.folder / name, full_page=name != "run.png")
+    page.context.close()
+    return list(addresses)
+
+
+def feature_address(page: Page, visit: Visit) -> str:
+    if visit.feature:
+        return f"/features/{visit.feature}/"
+    dictionary = first_link(page, visit, "/dictionaries/", r"/dictionaries/(\d+)/")
+    return first_link(page, visit, f"{dictionary}features/?sort=-maximum", r"/features/\d+/")
+
+
+def run_address(page: Page, visit: Visit) -> str:
+    if visit.run:
+        return f"/runs/{visit.run}/"
+    page.goto(f"{visit.address}/runs/")
+    rows = page.locator("tr:has-text('train-dictionary') a[href^='/runs/']")
+    if rows.count():
+        return str(rows.first.get_attribute("href"))
+    return first_link(page, visit, "/runs/", r"/runs/\d+/")
+
+
+def study_address(page: Page, visit: Visit, base: str) -> str:
+    return f"{base}{visit.study}/" if visit.study else first_link(page, visit, base, rf"{base}(?!new/)[\w-]+/")
+
+
+def first_link(page: Page, visit: Visit, listed_at: str, pattern: str) -> str:
+    """The first link of the page's main part whose path has this form."""
+    page.goto(visit.address + listed_at)
+    for link in page.locator("main a[href]").all():
+        found = re.match(rf"{pattern}(?=$|\?)", link.get_attribute("href") or "")
+        if found:
+            return found[0]
+    raise CommandError(f"There is nothing to show yet at {visit.address}{listed_at}.")
