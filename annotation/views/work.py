@@ -21,6 +21,7 @@ from annotation.domain.participation import (
 )
 from annotation.domain.practice import answered_ids, practice_items
 from annotation.domain.stimuli import stimulus_for_player
+from annotation.domain.study_checklist import SECONDS_PER_JUDGEMENT
 from annotation.forms.joining import JoinForm
 from annotation.models import Participation, Role, Study, User
 from annotation.templatetags.prose import prose
@@ -29,7 +30,6 @@ from annotation.views.player_config import base_config, questions, work_config
 from annotation.views.work_access import STEP_URLS, annotator_page
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
-SECONDS_PER_ITEM = 20
 EVERY_STEP = tuple(Step)
 
 
@@ -45,7 +45,8 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
             return enter(request, token, form)
         except ParticipationError as error:
             messages.warning(request, str(error))
-    context = {"study": study, "form": form, "minutes": minutes_of(study), "is_open": is_open(study)}
+    n_items = min(study.session_length, study.n_items or study.session_length)
+    context = {"study": study, "form": form, "n_items": n_items, "minutes": minutes(n_items), "is_open": is_open(study)}
     if request.user.is_authenticated:
         context["participation"] = study.participations.filter(user=signed_in_user(request)).first()
     return render(request, "annotation/work/join.html", context)
@@ -55,8 +56,8 @@ def is_open(study: Study) -> bool:
     return study.state in {Study.State.OPEN, Study.State.PAUSED}
 
 
-def minutes_of(study: Study) -> int:
-    return max(1, round(min(study.session_length, study.n_items or study.session_length) * SECONDS_PER_ITEM / 60))
+def minutes(n_items: int) -> int:
+    return max(1, round(n_items * SECONDS_PER_JUDGEMENT / 60))
 
 
 def enter(request: HttpRequest, token: str, form: JoinForm) -> HttpResponseBase:

@@ -216,8 +216,9 @@ def test_practice_gives_feedback_and_then_the_work_begins(
         "✗Patches no — expected mostly or clearly", "✓Category colour — right",
     ]  # fmt: skip
     assert laptop.inner_text("[data-reason]") == "All of them are discs of one color."
-    laptop.keyboard.press("Enter")
+    laptop.reload()
     laptop.wait_for_selector("body[data-state=showing]")
+    assert laptop.inner_text("[data-progress]") == "1 of 2"
     for key in ("4", "q", "l", "Enter"):
         laptop.keyboard.press(key)
     laptop.wait_for_selector("body[data-state=feedback]")
@@ -260,6 +261,28 @@ def test_a_pause_is_told_and_the_work_goes_on_after_it(
     Study.objects.update(state=Study.State.OPEN)
     laptop.evaluate("document.querySelector('.state[data-for=waiting] [data-action=again]').click()")
     laptop.wait_for_selector("body[data-state=showing]")
+
+
+def test_without_a_connection_it_waits_and_goes_on_when_it_is_back(
+    open_study: OpenStudy, laptop: Page, live_server: object
+) -> None:
+    open_player(laptop, make_annotator(open_study.study), open_study.study, str(live_server))
+    laptop.wait_for_load_state("networkidle")
+    laptop.context.set_offline(True)
+    n_given = 0
+    while laptop.get_attribute("body", "data-state") == "showing":
+        before = shown(laptop)
+        for key in ("4", "r", "Enter"):
+            laptop.keyboard.press(key)
+        laptop.wait_for_function(
+            "b => document.body.dataset.shown !== b || document.body.dataset.state === 'waiting'", arg=before
+        )
+        n_given += 1
+    assert n_given == 5
+    assert laptop.is_visible(".state[data-for=waiting]")
+    laptop.context.set_offline(False)
+    laptop.wait_for_selector("body[data-state=showing]")
+    poll(lambda: n_answers() == n_given, "every answer stored")
 
 
 def test_signed_out_keeps_the_answer_and_says_so(open_study: OpenStudy, laptop: Page, live_server: object) -> None:

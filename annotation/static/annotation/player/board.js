@@ -8,7 +8,7 @@ const GAP = 6;
 const STRENGTH_HEIGHT = 5;
 const SMALLEST = 40;
 const PATCH_COLUMNS = 4;
-const IMAGES_SHARE = 0.56;
+const IMAGES_SHARE = 0.53;
 const HEAT_OPACITY = 0.45;
 
 function cellSize(n, columns, width, height, below) {

@@ -1,15 +1,12 @@
 // The player's states and the moves between them; a move that is not in the table is a bug and says so.
 
+const ENDS = ["rest", "empty", "paused", "closed", "signedout", "waiting", "finished"];
+
 const MOVES = {
-  loading: ["showing", "rest", "empty", "paused", "closed", "signedout", "waiting", "finished"],
-  showing: ["showing", "loading", "feedback", "rest", "empty", "paused", "closed", "signedout", "waiting", "finished"],
-  feedback: ["showing", "finished", "signedout"],
-  waiting: ["loading", "showing", "empty", "paused", "closed", "signedout", "rest"],
-  rest: ["loading", "showing", "signedout", "paused", "closed", "empty", "waiting"],
-  empty: ["loading", "showing", "signedout"],
-  paused: ["loading", "showing", "closed", "empty", "signedout", "waiting"],
-  closed: ["showing", "loading"],
-  signedout: ["loading", "showing"],
+  loading: ["showing", ...ENDS],
+  showing: ["showing", "feedback", ...ENDS],
+  feedback: ["showing", "finished", "waiting", "signedout"],
+  ...Object.fromEntries(ENDS.map((end) => [end, ["showing", ...ENDS]])),
   finished: [],
 };
 

@@ -48,7 +48,7 @@ class Player {
     this.source = this.isWork ? new WorkSource(this.config, this.outbox) : new PracticeSource(this.config);
     const unsent = this.isWork ? this.outbox.waiting.filter(({ body }) => body.payload && !body.revision_of).length : 0;
     this.done = this.config.done + unsent;
-    this.of = this.isWork ? this.config.session_length : this.config.items.length;
+    this.of = this.config.session_length;
     this.#showProgress();
     await this.advance();
   }

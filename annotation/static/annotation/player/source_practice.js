@@ -6,8 +6,7 @@ import { loadPictures } from "./source_work.js";
 export class PracticeSource {
   constructor(config) {
     this.config = config;
-    this.items = config.items.slice(config.done ?? 0);
-    this.counts = { done: config.done ?? 0, of: config.items.length };
+    this.items = [...config.items];
     this.history = [];
     this.studyState = "open";
   }

@@ -49,7 +49,7 @@ export class WorkSource {
   /** The next item with its pictures, or null when nothing is left to do (see studyState). */
   async next(current) {
     this.current = current ?? null;
-    if (!this.ahead.length) await this.fill();
+    if (!this.ahead.length) await this.#claimOnce();
     while (this.ahead.length) {
       const entry = this.ahead.shift();
       this.current = entry.item;
@@ -65,8 +65,12 @@ export class WorkSource {
     return null;
   }
 
+  /** Claims ahead, unless answers cannot get through: then more items would only keep them from others. */
   fill() {
-    if (this.ahead.length >= KEEP_AHEAD || this.outbox.trouble) return Promise.resolve();
+    return this.ahead.length >= KEEP_AHEAD || this.outbox.trouble ? Promise.resolve() : this.#claimOnce();
+  }
+
+  #claimOnce() {
     this.claiming ??= this.#claim().finally(() => (this.claiming = null));
     return this.claiming;
   }
