@@ -25,6 +25,7 @@ TRAIN_SET, TEST_SET, MODEL, SAE = "shapes-train", "shapes-test", "shapes-vit", "
 N_TRAIN, N_TEST = 4000, 2000
 LICENCE = "CC0-1.0 (generated)"
 CONTROL_KINDS = ("random_directions", "residual_basis", "untrained_dictionary")
+N_CONTROL_TOKENS = 40_000
 DICTIONARY_SETTINGS = {"n_latents": 512, "k": 16, "n_tokens": 2_000_000, "batch_tokens": 4096, "learning_rate": 2e-3}
 
 
@@ -87,46 +88,43 @@ def train_dictionary(say: Say, n_tokens: int | None) -> None:
 
 
 def collect(say: Say) -> None:
-    """Controls side by side, then quality, then one pass for the exemplars of all of them."""
+    """Controls one after another, then one pass for the exemplars of all of them, then quality."""
     dictionary = Dictionary.objects.get(name=SAE)
-    test_set = ImageSet.objects.get(name=TEST_SET)
-    controls = [
-        resumed_or_started(
-            "make-control",
-            {
-                "dictionary": dictionary.digest,
-                "image_set": dictionary.image_set.digest,
-                "kind": kind,
-                "name": f"shapes-{kind.replace('_', '-')}",
-            },
-            f"control: {kind.replace('_', ' ')}",
-        )
-        for kind in CONTROL_KINDS
-    ]
-    for run in controls:
+    if is_collected(dictionary):
+        return
+    for run in [start_control(dictionary, kind) for kind in CONTROL_KINDS]:
         wait_for(run, say)
     every = [dictionary, *dictionary.controls.all()]
-    if ExemplarSet.objects.filter(dictionary__in=every).count() == len(every):
-        return
+    test_set = ImageSet.objects.get(name=TEST_SET).digest
     exemplars = {
-        "image_set": test_set.digest,
-        "dictionaries": [d.digest for d in every],
-        "readout": readout_digest(dictionary),
+        "image_set": test_set,
+        "dictionaries": [one.digest for one in every],
+        "readout": dictionary.vision_model.readouts.get().digest,
     }
     runs = [resumed_or_started("collect-exemplars", exemplars, "exemplars of the dictionary and its controls")]
-    runs += [
-        resumed_or_started(
-            "evaluate-dictionary", {"dictionary": d.digest, "image_set": test_set.digest}, f"quality of {d.name}"
-        )
-        for d in every
-    ]
+    for one in every:
+        config = {"dictionary": one.digest, "image_set": test_set}
+        runs.append(resumed_or_started("evaluate-dictionary", config, f"quality of {one.name}"))
     for run in runs:
         wait_for(run, say)
 
 
-def readout_digest(dictionary: Dictionary) -> str:
-    readout = dictionary.vision_model.readouts.first()
-    return readout.digest if readout else ""
+def is_collected(dictionary: Dictionary) -> bool:
+    every = [dictionary, *dictionary.controls.all()]
+    is_whole = all(one.quality and one.exemplar_sets.exists() for one in every)
+    return is_whole and len(every) == 1 + len(CONTROL_KINDS)
+
+
+def start_control(dictionary: Dictionary, kind: str) -> Run:
+    words = kind.replace("_", " ")
+    config = {
+        "dictionary": dictionary.digest,
+        "image_set": dictionary.image_set.digest,
+        "kind": kind,
+        "name": f"shapes: {words}",
+        "n_tokens": N_CONTROL_TOKENS,
+    }
+    return resumed_or_started("make-control", config, f"control: {words}")
 
 
 def resumed_or_started(stage: str, config: dict[str, Any], title: str) -> Run:
