@@ -121,6 +121,7 @@ def perform(chunk: Chunk, reporter: ReportingThread) -> None:
     config = stage_config(run)
     stage_context.use_threads(settings.TORCH_THREADS)
     executor = stage_context.load_executor(run.stage)
+    stage_context.forget_peak_memory()
     reporter.device = stage_context.device_description(settings.TORCH_THREADS)
     context = build_context(chunk, reporter)
     context.raise_if_cancelled()

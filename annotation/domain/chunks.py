@@ -22,6 +22,9 @@ from annotation.domain.runs import run_folder, settle_cancelled
 from annotation.domain.storage import artifact_store
 from annotation.models import Chunk, Run, RunLogLine, RunMetric, Worker
 
+NOTED_EVERY = timedelta(seconds=15)
+FORGOTTEN_AFTER = timedelta(days=1)
+
 
 class LostLeaseError(Exception):
     """Another worker has taken this chunk over, or the run is gone: discard what was computed."""
@@ -284,7 +287,12 @@ def sweep_chunk(chunk: Chunk) -> int:
 
 
 def worker_seen(*, name: str, queue: str) -> None:
-    Worker.objects.update_or_create(name=name, queue=queue, defaults={"seen_at": timezone.now()})
+    """Note that a worker lives, a few times a minute; those that were not seen for a day are forgotten."""
+    now = timezone.now()
+    if Worker.objects.filter(name=name, queue=queue, seen_at__gt=now - NOTED_EVERY).exists():
+        return
+    Worker.objects.update_or_create(name=name, queue=queue, defaults={"seen_at": now})
+    Worker.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
 
 
 def remove_run_folder(run: Run) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from annotation.domain.recording import record_artifacts
@@ -169,11 +169,8 @@ def run_progress(run: Run) -> RunProgress:
 
 
 def is_served(queue: str) -> bool:
-    """Whether a worker of this queue was seen within the last minute."""
-    return Worker.objects.filter(queue=queue, seen_at__gte=timezone.now() - WORKER_IS_GONE_AFTER).exists()
-
-
-def chunk_counts(run: Run) -> dict[str, int]:
-    """The number of work chunks by state."""
-    rows = run.chunks.filter(Q(kind=Chunk.Kind.WORK)).values("state").annotate(n=Count("id")).order_by("state")
-    return {row["state"]: row["n"] for row in rows}
+    """Whether a worker of this queue was seen within the last minute, or has a chunk in hand now."""
+    now = timezone.now()
+    if Worker.objects.filter(queue=queue, seen_at__gte=now - WORKER_IS_GONE_AFTER).exists():
+        return True
+    return Chunk.objects.filter(run__queue=queue, state=Chunk.State.RUNNING, lease_until__gte=now).exists()

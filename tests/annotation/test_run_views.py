@@ -213,6 +213,14 @@ def test_the_page_says_when_no_worker_serves_the_queue(client: Client, rhea: Use
     assert "./run worker cpu" not in text_of(client, address)
 
 
+def test_a_worker_with_a_chunk_in_hand_counts_as_seen(client: Client, rhea: User) -> None:
+    run = planned(rhea)
+    address = reverse("run", args=[run.pk])
+    assert "./run worker cpu" in text_of(client, address)
+    assert chunks.claim_chunk(queue="cpu", owner="host:1") is not None
+    assert "./run worker cpu" not in text_of(client, address)
+
+
 def test_metrics_and_log_can_be_downloaded(client: Client, rhea: User) -> None:
     run = new_run(rhea)
     RunMetric.objects.create(run=run, name="loss/blocks.0", step=3, value=0.5)

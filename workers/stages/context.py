@@ -153,6 +153,14 @@ def use_threads(n_threads: int) -> None:
     torch.set_num_threads(n_threads)
 
 
+def forget_peak_memory() -> None:
+    """Measure the GPU memory of what comes next, not of an earlier run in this process."""
+    if torch_device() == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
 def load_executor(stage: str) -> Executor:
     """The module that executes a stage; torch is imported here, so never call this in the web process."""
     return cast(Executor, importlib.import_module(STAGES[stage].executor))
