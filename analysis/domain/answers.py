@@ -8,7 +8,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -59,8 +58,8 @@ class Tally(NamedTuple):
 
 class Answers(NamedTuple):
     item: npt.NDArray[np.int64]
-    annotator: npt.NDArray[np.int64]
-    ratings: dict[str, npt.NDArray[np.int64]]  # by level; 0 = cannot tell
+    annotator: npt.NDArray[np.int32]
+    ratings: dict[str, npt.NDArray[np.int8]]  # by level; 0 = cannot tell
     facts: dict[int, ItemFacts]
     n_annotators: int
     tally: Tally
@@ -92,10 +91,11 @@ def rows_of_study(study: Study) -> Iterator[AnswerRow]:
 
 def collect(rows: Iterable[AnswerRow], *, include_simulated: bool) -> Answers:
     """The answers in force, and a tally of the rest by the reason for which they are left out."""
-    items, annotators = array("q"), array("q")
+    items, annotators = array("q"), array("i")
     ratings = {level: array("b") for level in LEVELS}
     codes: dict[str, int] = {}
     facts: dict[int, ItemFacts] = {}
+    distinct: dict[ItemFacts, ItemFacts] = {}  # thousands of items share one
     left_out: Counter[str] = Counter()
     excluded: Counter[str] = Counter()
     n_simulated = 0
@@ -112,7 +112,8 @@ def collect(rows: Iterable[AnswerRow], *, include_simulated: bool) -> Answers:
         ratings["patch"].append(row.patch_rating or 0)
         ratings["image"].append(row.image_rating or 0)
         if row.item not in facts:
-            facts[row.item] = ItemFacts(intern(row.condition), row.block, intern(row.dictionary))
+            fact = ItemFacts(row.condition, row.block, row.dictionary)
+            facts[row.item] = distinct.setdefault(fact, fact)
     tally = Tally(
         n_rows=len(items) + sum(left_out.values()),
         n_used=len(items),
@@ -125,8 +126,8 @@ def collect(rows: Iterable[AnswerRow], *, include_simulated: bool) -> Answers:
     )
     return Answers(
         np.array(items, dtype=np.int64),
-        _by_name(np.array(annotators, dtype=np.int64), codes),
-        {level: np.array(values, dtype=np.int64) for level, values in ratings.items()},
+        _by_name(np.array(annotators, dtype=np.int32), codes),
+        {level: np.array(values, dtype=np.int8) for level, values in ratings.items()},
         facts,
         len(codes),
         tally,
@@ -146,9 +147,9 @@ def _left_out(row: AnswerRow, *, include_simulated: bool) -> str:
     return "repeat" if row.repeat_of is not None else ""
 
 
-def _by_name(annotators: npt.NDArray[np.int64], codes: dict[str, int]) -> npt.NDArray[np.int64]:
+def _by_name(annotators: npt.NDArray[np.int32], codes: dict[str, int]) -> npt.NDArray[np.int32]:
     """Numbered by name, not by who answered first: figures do not hang on the order of rows."""
-    rank = np.zeros(len(codes), dtype=np.int64)
+    rank = np.zeros(len(codes), dtype=np.int32)
     for position, name in enumerate(sorted(codes)):
         rank[codes[name]] = position
     return rank[annotators]

@@ -23,6 +23,7 @@ from annotation.models import Condition, Study
 
 SEED = 0
 N_CATEGORIES = 4
+CONDITIONS = list(Condition)
 CONTROLS = (
     Condition.RANDOM_DIRECTIONS,
     Condition.RESIDUAL_BASIS,
@@ -105,29 +106,37 @@ def figures_of(report: Report) -> list[tuple[str, str, str, Figure]]:
 
 
 class _Scope(NamedTuple):
-    """The answers of one level, with what is known of each feature they are on."""
+    """The answers of one level, with what is known of each feature they are on, as codes."""
 
     level: str
     ratings: Ratings
-    condition: npt.NDArray[np.str_]
-    block: npt.NDArray[np.int64]
-    dictionary: npt.NDArray[np.str_]
+    condition: npt.NDArray[np.int16]  # place in CONDITIONS
+    block: npt.NDArray[np.int16]
+    dictionary: npt.NDArray[np.int16]  # place in names
+    names: list[str]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> _Scope:
         """`keep` [feature]."""
-        ratings = self.ratings.where(keep[self.ratings.feature])
-        return _Scope(self.level, ratings, self.condition[keep], self.block[keep], self.dictionary[keep])
+        return self._replace(
+            ratings=self.ratings.where(keep[self.ratings.feature]),
+            condition=self.condition[keep],
+            block=self.block[keep],
+            dictionary=self.dictionary[keep],
+        )
+
+    def is_condition(self, *conditions: Condition) -> npt.NDArray[np.bool_]:
+        return np.isin(self.condition, [CONDITIONS.index(one) for one in conditions])
 
 
 def _level_report(answers: Answers, level: str) -> LevelReport:
     everything = _scope(answers, level)
-    real = everything.where(everything.condition == Condition.REAL)
+    real = everything.where(everything.is_condition(Condition.REAL))
     return LevelReport(
         level,
         _overall(real),
         _parts(real, real.block, [f"block {block}" for block in np.unique(real.block)]),
-        _by_condition(everything),
-        _parts(real, real.dictionary, [str(name) for name in np.unique(real.dictionary)]),
+        _parts(everything, everything.condition, [CONDITIONS[one].label for one in np.unique(everything.condition)]),
+        _parts(real, real.dictionary, [real.names[one] for one in np.unique(real.dictionary)]),
         _auc(everything, CONTROLS, "all controls"),
         [(control.label, _auc(everything, (control,), control.label)) for control in _controls_in(everything)],
         _agreement_on_ratings(real),
@@ -138,14 +147,17 @@ def _level_report(answers: Answers, level: str) -> LevelReport:
 
 def _scope(answers: Answers, level: str) -> _Scope:
     ratings = make_ratings(answers.item, answers.annotator, answers.ratings[level])
-    facts = [answers.facts[int(item)] for item in np.unique(answers.item)]
-    return _Scope(
-        level,
-        ratings,
-        np.array([fact.condition for fact in facts], dtype=np.str_),
-        np.array([fact.block for fact in facts], dtype=np.int64),
-        np.array([fact.dictionary for fact in facts], dtype=np.str_),
-    )
+    distinct = sorted(set(answers.facts.values()))
+    names = sorted({fact.dictionary for fact in distinct})
+    coded = {
+        fact: (CONDITIONS.index(Condition(fact.condition)), fact.block, names.index(fact.dictionary))
+        for fact in distinct
+    }
+    items = np.unique(answers.item)
+    codes = np.zeros((3, items.size), dtype=np.int16)
+    for index, item in enumerate(items):
+        codes[:, index] = coded[answers.facts[int(item)]]
+    return _Scope(level, ratings, codes[0], codes[1], codes[2], names)
 
 
 def _rng() -> np.random.Generator:
@@ -159,7 +171,7 @@ def _overall(real: _Scope) -> Part:
     return Part(f"every {name}", share)
 
 
-def _parts(scope: _Scope, key: npt.NDArray[np.int64] | npt.NDArray[np.str_], names: list[str]) -> list[Part]:
+def _parts(scope: _Scope, key: npt.NDArray[np.int16], names: list[str]) -> list[Part]:
     """One part per distinct key, in its order; `names` in the same order."""
     if not names:
         return []
@@ -169,26 +181,18 @@ def _parts(scope: _Scope, key: npt.NDArray[np.int64] | npt.NDArray[np.str_], nam
     return [Part(name, share) for name, share in zip(names, shares, strict=True)]
 
 
-def _by_condition(scope: _Scope) -> list[Part]:
-    order = list(Condition)
-    position = np.array([order.index(Condition(name)) for name in scope.condition], dtype=np.int64)
-    return _parts(scope, position, [order[index].label for index in np.unique(position)])
-
-
 def _controls_in(scope: _Scope) -> list[Condition]:
-    present = set(scope.condition.tolist())
-    return [control for control in CONTROLS if control in present]
+    return [control for control in CONTROLS if scope.is_condition(control).any()]
 
 
 def _auc(scope: _Scope, controls: tuple[Condition, ...], name: str) -> Figure:
-    compared = scope.where(np.isin(scope.condition, [Condition.REAL, *controls]))
+    compared = scope.where(scope.is_condition(Condition.REAL, *controls))
     told = compared.ratings.value != 0
-    ratings = compared.ratings.where(told)
     features = np.unique(compared.ratings.feature[told])
     return auc_over_controls(
-        ratings,
+        compared.ratings.where(told),
         _rng(),
-        is_control=compared.condition[features] != Condition.REAL,
+        is_control=~compared.is_condition(Condition.REAL)[features],
         n_categories=N_CATEGORIES,
         of=f"P(real rated above {name}), {scope.level} level",
     )
@@ -201,6 +205,6 @@ def _agreement_on_ratings(real: _Scope) -> Agreement:
 
 def _agreement_on_verdicts(real: _Scope) -> Agreement:
     """Interpretable (2) or not (1); "cannot tell" is not."""
-    verdicts = 1 + (real.ratings.value >= INTERPRETABLE_FROM).astype(np.int64)
+    verdicts = (1 + (real.ratings.value >= INTERPRETABLE_FROM)).astype(np.int8)
     of = f"interpretable or not, features, {real.level} level"
     return agreement(real.ratings._replace(value=verdicts), _rng(), n_categories=2, scale=Scale.NOMINAL, of=of)

@@ -51,17 +51,29 @@ def n_resamples_for(n_answers: int) -> int:
     return int(min(N_RESAMPLES, max(MIN_RESAMPLES, RESAMPLED_ANSWERS // max(1, n_answers))))
 
 
-def make_blocks(ratings: Ratings, values: Sequence[npt.ArrayLike]) -> list[Block]:
+def make_blocks(ratings: Ratings, values: Sequence[npt.NDArray[Any]]) -> list[Block]:
     """One block for few features, which are drawn with replacement; several for many."""
-    judged, tables = _incidence(ratings, 1.0), [_incidence(ratings, value) for value in values]
-    step = ratings.n_features if ratings.n_features <= MANY_FEATURES else BLOCK_FEATURES
-    starts = range(0, ratings.n_features, max(1, step))
+    step = max(1, ratings.n_features if ratings.n_features <= MANY_FEATURES else BLOCK_FEATURES)
     return [
-        Block(
-            slice(start, start + step), judged[start : start + step], [table[start : start + step] for table in tables]
-        )
-        for start in starts
+        _block(ratings, values, start, min(start + step, ratings.n_features))
+        for start in range(0, ratings.n_features, step)
     ]
+
+
+def _block(ratings: Ratings, values: Sequence[npt.NDArray[Any]], start: int, stop: int) -> Block:
+    """Ratings come sorted by feature, so that the tables of a block share one index."""
+    from scipy.sparse import csr_array
+
+    row_starts = np.searchsorted(ratings.feature, np.arange(start, stop + 1))
+    rows = slice(row_starts[0], row_starts[-1])
+    ends = (row_starts - row_starts[0]).astype(np.int32)
+    shape = (stop - start, ratings.n_annotators)
+    columns = ratings.annotator[rows]
+    judged, *tables = [
+        csr_array((data.astype(np.float32), columns, ends), shape=shape, copy=False)
+        for data in (np.ones(columns.size), *(value[rows] for value in values))
+    ]
+    return Block(slice(start, stop), judged, tables)
 
 
 def total_sums(ratings: Ratings, blocks: list[Block], sums: Sums) -> Floats:
@@ -114,13 +126,6 @@ def draw_poisson_weights(n_units: int, n: int, rng: np.random.Generator) -> npt.
     every statistic here divides by them.
     """
     return POISSON[rng.integers(0, 2**16, size=(n_units, n), dtype=np.uint16)].astype(np.float32)
-
-
-def _incidence(ratings: Ratings, row_value: npt.ArrayLike) -> Any:
-    from scipy.sparse import csr_array
-
-    values = np.broadcast_to(np.asarray(row_value, dtype=np.float32), ratings.value.shape)
-    return csr_array((values, (ratings.feature, ratings.annotator)), shape=(ratings.n_features, ratings.n_annotators))
 
 
 def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:

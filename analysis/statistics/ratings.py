@@ -19,9 +19,9 @@ INTERPRETABLE_FROM = 3
 
 
 class Ratings(NamedTuple):
-    feature: npt.NDArray[np.int64]
-    annotator: npt.NDArray[np.int64]
-    value: npt.NDArray[np.int64]
+    feature: npt.NDArray[np.int32]
+    annotator: npt.NDArray[np.int32]
+    value: npt.NDArray[np.int8]
     n_features: int
     n_annotators: int
 
@@ -42,10 +42,10 @@ def make_ratings(feature: npt.ArrayLike, annotator: npt.ArrayLike, value: npt.Ar
     feature_names, features = np.unique(np.asarray(feature), return_inverse=True)
     annotator_names, annotators = np.unique(np.asarray(annotator), return_inverse=True)
     order = np.argsort(features, kind="stable")
-    values = np.asarray(value, dtype=np.int64)
+    values = np.asarray(value, dtype=np.int8)
     return Ratings(
-        features[order].astype(np.int64),
-        annotators[order].astype(np.int64),
+        features[order].astype(np.int32),
+        annotators[order].astype(np.int32),
         values[order],
         feature_names.size,
         annotator_names.size,
