@@ -15,7 +15,7 @@ QUESTION_TEXTS = (
     ("image_rating", "rate-images", "Do the images?"),
 )
 CHOICE_WORDS = {1: "no", 2: "a hint", 3: "mostly", 4: "clearly", None: "can’t tell"}
-ENDPOINTS = ("claim", "answers", "remarks", "reports", "heartbeat", "release", "terms")
+ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms")
 
 
 def questions() -> list[dict[str, Any]]:

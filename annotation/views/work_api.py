@@ -14,6 +14,7 @@ from annotation.domain.participation import session_progress
 from annotation.domain.practice import check_practice
 from annotation.domain.protocol import Payload, parse_answer, parse_id, parse_uuid
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
+from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
 from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player
 from annotation.models import Participation, ReferenceItem, Slot, Term
@@ -56,6 +57,24 @@ def answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any
     result = submit_answer(annotator=participation.user, study=participation.study, answer=answer)
     done, of = result.progress
     return {"uuid": str(answer.uuid), "stored": result.stored, "done": done, "of": of}
+
+
+@require_GET
+@annotator_endpoint
+def history(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    """The last answers with their items, to go back to after the page was closed."""
+    return {
+        "answers": [
+            {
+                "slot": answer.slot_id,
+                "item": answer.item_id,
+                "stimulus": stimulus_for_player(study=participation.study, stimulus_id=answer.stimulus_id),
+                "uuid": str(answer.uuid),
+                "payload": answer.payload,
+            }
+            for answer in recent_answers(participation)
+        ]
+    }
 
 
 @require_POST
@@ -153,6 +172,7 @@ def stimulus_picture(request: HttpRequest, digest: str, name: str) -> HttpRespon
 urlpatterns = [
     path("work/<slug:slug>/claim", claim, name="work-claim"),
     path("work/<slug:slug>/answers", answers, name="work-answers"),
+    path("work/<slug:slug>/history", history, name="work-history"),
     path("work/<slug:slug>/remarks", remarks, name="work-remarks"),
     path("work/<slug:slug>/reports", reports, name="work-reports"),
     path("work/<slug:slug>/heartbeat", heartbeat, name="work-heartbeat"),

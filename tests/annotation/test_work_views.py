@@ -286,6 +286,25 @@ def test_remarks_reports_heartbeat_and_release(here: OpenStudy, ada: User) -> No
     assert Slot.objects.filter(state="open").count() == 7
 
 
+def test_the_last_answers_can_be_gone_back_to(here: OpenStudy, ada: User) -> None:
+    client, base = signed_in(ada), f"/work/{here.study.slug}"
+    given = [answer_to(work) for work in post(client, f"{base}/claim", {"n": 2})[1]["items"]]
+    for body in given:
+        post(client, f"{base}/answers", body)
+    revised = answer_to(
+        {"slot": None, "item": given[0]["item"], "stimulus": {"id": given[0]["stimulus_id"]}},
+        payload=given[0]["payload"] | {"label": "ring"}, revision_of=given[0]["uuid"],
+    )  # fmt: skip
+    post(client, f"{base}/answers", revised)
+    answers = client.get(f"{base}/history").json()["answers"]
+    assert [answer["uuid"] for answer in answers] == [given[1]["uuid"], revised["uuid"]]
+    assert answers[1]["payload"]["label"] == "ring"
+    assert set(answers[0]) == {"slot", "item", "stimulus", "uuid", "payload"}
+    assert Client().get(f"{base}/history").status_code == 401
+    assert signed_in(make_annotator(here.study, "bob")).get(f"{base}/history").json() == {"answers": []}
+    assert client.post(f"{base}/history").status_code == 405
+
+
 def test_terms_that_begin_with_the_words_come_first(here: OpenStudy, ada: User) -> None:
     for text, n_uses in (("red disc", 1), ("disc", 5), ("discs of one color", 2), ("square", 9)):
         Term.objects.create(study=here.study, text=text, n_uses=n_uses)

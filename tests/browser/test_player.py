@@ -171,6 +171,22 @@ def test_backspace_goes_back_and_a_changed_answer_is_a_revision(
     assert Annotation.objects.filter(is_current=True).count() == 2
 
 
+def test_an_answer_can_be_changed_after_the_page_was_closed(
+    open_study: OpenStudy, laptop: Page, live_server: object
+) -> None:
+    open_player(laptop, make_annotator(open_study.study), open_study.study, str(live_server))
+    first = shown(laptop)
+    answer(laptop, "1", "q")
+    poll(lambda: n_answers() == 1, "the answer stored")
+    laptop.reload()
+    laptop.wait_for_selector("body[data-shown]")
+    laptop.keyboard.press("Backspace")
+    laptop.wait_for_function("first => document.body.dataset.shown === first", arg=first)
+    answer(laptop, "3", "e")
+    poll(lambda: n_answers() == 2, "the revision stored")
+    assert Annotation.objects.get(is_current=True).patch_rating == 3
+
+
 def test_skip_flag_comment_and_report(open_study: OpenStudy, laptop: Page, live_server: object) -> None:
     ada = make_annotator(open_study.study)
     open_player(laptop, ada, open_study.study, str(live_server))

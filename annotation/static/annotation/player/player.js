@@ -198,21 +198,35 @@ class Player {
 
   // ---- earlier answers
 
-  back() {
+  async back() {
+    if (!this.isWork || !this.machine.is("showing") || this.isGoingBack) return;
+    this.isGoingBack = true;
+    try {
+      await this.source.recall();
+      await this.#backOne();
+    } catch (error) {
+      if (!(error instanceof Offline) && !(error instanceof SignedOut)) throw error;
+      this.status.say("Earlier answers cannot be loaded now.");
+    } finally {
+      this.isGoingBack = false;
+    }
+  }
+
+  async #backOne() {
     const { history } = this.source;
-    if (!this.isWork || !this.machine.is("showing")) return;
     const place = this.cursor === null ? history.length - 1 : this.cursor - 1;
     if (place < 0) {
       this.status.say(history.length ? "This is the earliest answer you can change." : "There is no earlier answer here.");
       return;
     }
     if (this.cursor === null) this.live = { entry: this.entry, draft: this.answer.draft };
-    this.cursor = place;
-    this.#showEarlier();
+    await this.#showEarlier(place);
   }
 
-  #showEarlier() {
-    const earlier = this.source.history[this.cursor];
+  async #showEarlier(place) {
+    const earlier = this.source.history[place];
+    earlier.pictures ??= await this.source.load(earlier.item);
+    this.cursor = place;
     this.#show(earlier, earlier.payload);
     this.status.say("An earlier answer: change it, Enter keeps it.");
   }
@@ -223,8 +237,7 @@ class Player {
       await this.source.send({ ...earlier, payload, timing: this.#takeTiming(), revisionOf: earlier.uuid });
       this.status.say("Changed.");
     }
-    this.cursor += 1;
-    if (this.cursor < this.source.history.length) return this.#showEarlier();
+    if (this.cursor + 1 < this.source.history.length) return this.#showEarlier(this.cursor + 1);
     this.cursor = null;
     return this.#show(this.live.entry, this.live.draft);
   }

@@ -128,6 +128,21 @@ export class WorkSource {
     if (this.history.length > HISTORY) this.history.shift();
   }
 
+  /** The last answers from before the page was opened, once; without a connection there are none. */
+  async recall() {
+    if (this.isRecalled || this.history.length) return;
+    const { answers } = await request(this.config.urls.history, { method: "GET" });
+    this.isRecalled = true;
+    this.history = answers.map(({ payload, uuid, ...item }) => ({ item, payload, uuid, pictures: null }));
+  }
+
+  /** The pictures of an item; a picture that does not come counts as a lost connection. */
+  load(item) {
+    return loadPictures(item, "high").catch(() => {
+      throw new Offline("The pictures cannot be loaded.");
+    });
+  }
+
   remark(item, kind, text) {
     const body = { uuid: crypto.randomUUID(), item: item.item, slot: item.slot, kind, text };
     return this.outbox.put(this.config.urls.remarks, body);
