@@ -62,6 +62,8 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
             participation = participation_for_update(study, annotator)
             submission = Submission(answer, payload, item, participation)
             annotation, stored = store(submission)
+        if stored != "replayed":
+            count_afterwards(annotation, fills_slot=stored == "new")
     except IntegrityError as error:
         # Another person's answer took the UUID between our look and our insert.
         if Annotation.objects.filter(uuid=answer.uuid).exists():
@@ -130,7 +132,6 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
     revision.revision_of, revision.slot_id, revision.is_late_extra = current, current.slot_id, current.is_late_extra
     revision.save(force_insert=True)
     count_gold(submission.participation, before=current.is_gold_right, after=revision.is_gold_right)
-    count_term(submission)
     return revision
 
 
@@ -145,9 +146,6 @@ def record_new(submission: Submission, slot_id: int | None) -> Annotation:
     Participation.objects.filter(pk=submission.participation.pk).update(
         n_done=F("n_done") + 1, last_seen_at=timezone.now()
     )
-    count_term(submission)
-    if slot_id is not None:  # last, because everybody's answers meet at this row
-        Study.objects.filter(pk=submission.item.study_id).update(n_slots_done=F("n_slots_done") + 1)
     return annotation
 
 
@@ -213,9 +211,15 @@ def count_gold(participation: Participation, *, before: bool | None, after: bool
     )
 
 
-def count_term(submission: Submission) -> None:
-    """Keep the vocabulary that type-ahead offers."""
-    label = submission.payload.label[:120]
+def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
+    """The vocabulary of type-ahead and the study's progress.
+
+    Everybody's answers meet at these rows, so they are not locked while an answer is stored. A crash in between costs a
+    count, which closing the study puts right, never an answer.
+    """
+    label = annotation.label[:120]
     if label:
         with connection.cursor() as cursor:
-            cursor.execute(COUNT_TERM, [submission.item.study_id, label])
+            cursor.execute(COUNT_TERM, [annotation.study_id, label])
+    if fills_slot:
+        Study.objects.filter(pk=annotation.study_id).update(n_slots_done=F("n_slots_done") + 1)

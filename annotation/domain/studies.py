@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from annotation.models import Category, Guideline, Participation, Role, Study, StudyEvent, User
+from annotation.models import Category, Guideline, Participation, Role, Slot, Study, StudyEvent, User
 
 N_PRACTICE = 10
 DEFAULT_CATEGORIES = (
@@ -72,7 +72,8 @@ def resume_study(*, study: Study, user: User | None) -> None:
 def close_study(*, study: Study, user: User | None) -> None:
     """The end of data taking; only a closed study can be unblinded."""
     change_state(study, user, {Study.State.OPEN, Study.State.PAUSED}, Study.State.CLOSED, "closed")
-    Study.objects.filter(pk=study.pk).update(closed_at=timezone.now())
+    n_done = Slot.objects.filter(study=study, state=Slot.State.DONE).count()
+    Study.objects.filter(pk=study.pk).update(closed_at=timezone.now(), n_slots_done=n_done)
 
 
 def change_state(study: Study, user: User | None, allowed: set[Study.State], state: Study.State, kind: str) -> None:
