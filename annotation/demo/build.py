@@ -18,7 +18,7 @@ from django.core.management import call_command
 from annotation.demo.accounts import create_demo_users, researcher
 from annotation.demo.runs import Say, start_run, wait_for
 from annotation.demo.studies import build_studies
-from annotation.models import Dictionary, ExemplarSet, ImageSet, Run, VisionModel
+from annotation.models import Dictionary, ImageSet, Run, VisionModel
 
 WEIGHTS = Path(settings.BASE_DIR) / "workers" / "synthetic" / "weights" / "shapes_vit.safetensors"
 TRAIN_SET, TEST_SET, MODEL, SAE = "shapes-train", "shapes-test", "shapes-vit", "shapes-sae"
