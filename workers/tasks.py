@@ -135,7 +135,7 @@ def build_context(chunk: Chunk, reporter: ReportingThread) -> StageContext:
         run_folder=folder,
         chunk_folder=stage_context.attempt_folder(folder, f"{chunk.kind}-{chunk.index:06d}", chunk.attempt),
         n_chunks=patiently(lambda: chunk.run.chunks.filter(kind=Chunk.Kind.WORK).count()),
-        image_roots=lambda digest: image_root(ImageSet.objects.get(digest=digest)),
+        image_roots=lambda digest: patiently(lambda: image_root(ImageSet.objects.get(digest=digest))),
         reporter=reporter,
         n_threads=settings.TORCH_THREADS,
         stage_revision=STAGES[chunk.run.stage].revision,
@@ -243,7 +243,8 @@ class ReportingThread:
         with self.lock:
             metrics, self.metrics = self.metrics, {}
             lines, self.log_lines = self.log_lines, []
-        return Report(self.n_units_done, metrics, lines, self.device, peak_memory_bytes())
+        peak = peak_memory_bytes() if self.device else 0  # until then the other thread may be importing torch
+        return Report(self.n_units_done, metrics, lines, self.device, peak)
 
     def put_back(self, report: Report) -> None:
         """The report could not be written: its lines and numbers go with the next."""
