@@ -274,7 +274,6 @@ class ReportingThread:
 def peak_memory_bytes() -> int:
     """On a GPU the most that torch has held there, else the most memory this process has had."""
     torch = sys.modules.get("torch")
-    is_importing = getattr(getattr(torch, "__spec__", None), "_initializing", False)  # by the thread of the chunk
-    if torch is not None and not is_importing and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
