@@ -209,6 +209,22 @@ def test_an_export_left_behind_by_a_dead_worker_is_written_by_another(small: Sma
     assert ExportFile.objects.get().state == ExportFile.State.DONE
 
 
+def test_an_export_tells_how_far_it_is_and_that_its_worker_lives(
+    small: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotation.domain.export_card.REPORT_EVERY", 20)
+    row = request_export(study=small.study, file_format="csv", user=small.researcher)
+    heard = []
+
+    def report(n_rows: int) -> None:
+        ExportFile.objects.filter(pk=row.pk).update(n_rows=n_rows)  # a write while the rows are being read
+        heard.append(ExportFile.objects.get(pk=row.pk).n_rows)
+
+    result = export_study(study=small.study, file_format="csv", folder=tmp_path, report=report)
+    assert heard == [20, 40]
+    assert result.n_rows == 55
+
+
 def test_a_failed_export_keeps_its_error_and_is_not_tried_again(small: SmallStudy, export_root: Path) -> None:
     request_export(study=small.study, file_format="csv", user=small.researcher)
     export_root.write_text("a file where the folder should be")
