@@ -10,6 +10,7 @@ const SMALLEST = 40;
 const PATCH_COLUMNS = 4;
 const IMAGES_SHARE = 0.53;
 const HEAT_OPACITY = 0.45;
+const NARROW = matchMedia("(max-width: 900px)"); // as in player.css: the grids stand below one another
 
 function cellSize(n, columns, width, height, below) {
   const rows = Math.ceil(n / columns);
@@ -100,7 +101,7 @@ export class Board {
   #layout() {
     if (!this.cells.length) return;
     const { patches, images } = this.item.stimulus;
-    const most = this.root.clientWidth * IMAGES_SHARE;
+    const most = NARROW.matches ? this.imageGrid.clientWidth : this.root.clientWidth * IMAGES_SHARE;
     const columns = bestColumns(images.length, most, this.imageGrid.clientHeight);
     const size = cellSize(images.length, columns, most, this.imageGrid.clientHeight, STRENGTH_HEIGHT);
     this.#setCells(this.imageGrid, columns, size);

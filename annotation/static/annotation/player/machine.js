@@ -1,11 +1,11 @@
 // The player's states and the moves between them; a move that is not in the table is a bug and says so.
 
-const ENDS = ["rest", "empty", "paused", "closed", "signedout", "waiting", "finished"];
+const ENDS = ["rest", "empty", "paused", "closed", "signedout", "waiting", "stuck", "finished"];
 
 const MOVES = {
   loading: ["showing", ...ENDS],
   showing: ["showing", "feedback", ...ENDS],
-  feedback: ["showing", "finished", "waiting", "signedout"],
+  feedback: ["showing", "finished", "waiting", "stuck", "signedout"],
   ...Object.fromEntries(ENDS.map((end) => [end, ["showing", ...ENDS]])),
   finished: [],
 };

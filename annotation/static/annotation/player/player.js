@@ -44,7 +44,7 @@ class Player {
   }
 
   async start() {
-    if (this.isWork) await this.#openOutbox();
+    if (this.isWork && !(await this.#openOutbox())) return;
     this.source = this.isWork ? new WorkSource(this.config, this.outbox) : new PracticeSource(this.config);
     const unsent = this.isWork ? this.outbox.waiting.filter(({ body }) => body.payload && !body.revision_of).length : 0;
     this.done = this.config.done + unsent;
@@ -54,11 +54,23 @@ class Player {
   }
 
   async #openOutbox() {
-    this.outbox = await Outbox.open(`${this.config.study}/${this.config.user}`);
+    try {
+      this.outbox = await Outbox.open(`${this.config.study}/${this.config.user}`);
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error;
+      this.#stuck("This browser does not let the page keep your answers safe. Open it in an ordinary window, not a private one.");
+      return false;
+    }
     this.outbox.addEventListener("change", () => this.status.showOutbox(this.outbox));
     this.outbox.addEventListener("acknowledged", ({ detail }) => this.#acknowledged(detail.reply));
     this.status.showOutbox(this.outbox);
     this.outbox.send();
+    return true;
+  }
+
+  #stuck(sentence) {
+    $("[data-stuck]").textContent = sentence;
+    this.machine.go("stuck");
   }
 
   #acknowledged(reply) {
@@ -99,8 +111,7 @@ class Player {
     if (error instanceof SignedOut) this.machine.go("signedout");
     else if (error instanceof Offline) this.machine.go("waiting");
     else if (error instanceof Refused) {
-      this.machine.go("closed");
-      $("[data-state-text=closed]").textContent = error.message;
+      this.#stuck(error.message);
       return;
     } else throw error;
     this.#later(TRY_AGAIN_AFTER);
