@@ -6,6 +6,7 @@ whether the run was cancelled; so an outage of the database never disturbs the c
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import resource
@@ -51,8 +52,15 @@ def work_on(*, queue: str) -> None:
         if time.monotonic() - started > MESSAGE_SECONDS:
             wake_workers(queue)
             return
+    tidy_up_once()
     if queue == "cpu":
         exports.write_queued_exports()
+
+
+@functools.cache
+def tidy_up_once() -> int:
+    """When a worker first has nothing else to do."""
+    return patiently(chunks.remove_leftovers)
 
 
 def execute_next(*, queue: str, run: Run | None = None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -298,3 +299,14 @@ def worker_seen(*, name: str, queue: str) -> None:
 def remove_run_folder(run: Run) -> None:
     """A finished run keeps its artefacts only."""
     shutil.rmtree(run_folder(run), ignore_errors=True)
+
+
+def remove_leftovers() -> int:
+    """Remove the folders of finished runs whose worker was killed before it could tidy up; returns how many."""
+    left = {path.name: path for path in (Path(settings.ARTIFACT_ROOT) / "runs").glob("*-*")}
+    numbers = [int(name.partition("-")[0]) for name in left if name.partition("-")[0].isdecimal()]
+    done = Run.objects.filter(pk__in=numbers, state=Run.State.DONE)
+    spent = [left[run.folder_name] for run in done if run.folder_name in left]
+    for path in spent:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(spent)

@@ -253,3 +253,17 @@ def test_only_checkpoints_that_nobody_reads_any_more_are_spent(rhea: User) -> No
         finish_work(claim())
         spent.append(chunks.spent_checkpoints(run=run))
     assert spent == [[], [0], [1]]
+
+
+def test_only_folders_of_finished_runs_of_this_database_are_leftovers(rhea: User) -> None:
+    done, cancelled = new_run(rhea, seed=1), new_run(rhea, seed=2)
+    Run.objects.filter(pk=done.pk).update(state=Run.State.DONE)
+    cancel_run(run=cancelled)
+    stranger = runs.run_folder(done).with_name(f"{done.pk}-elsewhere")
+    for folder in (runs.run_folder(done), runs.run_folder(cancelled), stranger):
+        (folder / "chunks").mkdir(parents=True)
+
+    assert chunks.remove_leftovers() == 1
+    assert not runs.run_folder(done).exists()
+    assert runs.run_folder(cancelled).exists()
+    assert stranger.exists()
