@@ -26,7 +26,8 @@ N_TRAIN, N_TEST = 4000, 2000
 LICENCE = "CC0-1.0 (generated)"
 CONTROL_KINDS = ("random_directions", "residual_basis", "untrained_dictionary")
 N_CONTROL_TOKENS = 40_000
-DICTIONARY_SETTINGS = {"n_latents": 512, "k": 16, "n_tokens": 2_000_000, "batch_tokens": 4096, "learning_rate": 2e-3}
+# 8 M activations over the six blocks, a sixth of them each.
+DICTIONARY_SETTINGS = {"n_latents": 512, "k": 16, "n_tokens": 1_335_296, "batch_tokens": 4096, "learning_rate": 2e-3}
 
 
 def build_demo(say: Say, *, n_tokens: int | None = None) -> None:
