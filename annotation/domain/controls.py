@@ -12,11 +12,11 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from annotation.domain.sampling import Drawn, SampleSpec, exclusion, load_rows
+from annotation.domain.sampling import Drawn, SampleSpec
 from annotation.models import Condition, Dictionary, Feature, ReferenceItem
 
 N_CELLS = 16
@@ -84,24 +84,29 @@ class Pool:
 
     def peers(self, feature_id: int) -> Sequence[FeatureRef]:
         ref = self.refs[feature_id]
-        return self.by_place[ref.dictionary, ref.hookpoint]
+        return self.by_place.get((ref.dictionary, ref.hookpoint)) or [ref]
 
 
-def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, also: Iterable[int] = ()) -> Pool:
-    """Eligible features of the dictionaries and of their controls; `also` names features needed in any case."""
+def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, drawn: Sequence[Drawn]) -> Pool:
+    """The drawn features, and the eligible ones of these dictionaries and of their controls at the same hookpoints."""
     controls = list(Dictionary.objects.filter(control_of__in=dictionaries).order_by("id"))
-    rule = SampleSpec(min_images=spec.min_images, max_prefix_share=spec.max_prefix_share)
-    eligible = {row.id for row in load_rows([*dictionaries, *controls], rule) if exclusion(row, rule) is None}
     columns = ("id", "dictionary_id", "block", "hookpoint", "density")
-    wanted = eligible | set(also)
-    features = Feature.objects.filter(dictionary__in=[*dictionaries, *controls]).order_by("density", "id")
-    listed = [FeatureRef(*values) for values in features.values_list(*columns)]
+    drawn_rows = Feature.objects.in_bulk([one.feature_id for one in drawn])
+    eligible = Feature.objects.filter(
+        dictionary__in=[*dictionaries, *controls],
+        hookpoint__in={feature.hookpoint for feature in drawn_rows.values()},
+        n_images_active__gte=spec.min_images,
+        density__gt=0,
+        prefix_share__lte=spec.max_prefix_share,
+    )
     by_place: dict[tuple[int, str], list[FeatureRef]] = defaultdict(list)
-    for ref in listed:
-        if ref.id in eligible:
-            by_place[ref.dictionary, ref.hookpoint].append(ref)
+    refs = {pk: FeatureRef(pk, f.dictionary_id, f.block, f.hookpoint, f.density) for pk, f in drawn_rows.items()}
+    for values in eligible.order_by("density", "id").values_list(*columns):
+        ref = FeatureRef(*values)
+        refs[ref.id] = ref
+        by_place[ref.dictionary, ref.hookpoint].append(ref)
     controls_of = {(d.control_of_id, d.kind): d for d in controls if d.control_of_id is not None}
-    return Pool(by_place, {ref.id: ref for ref in listed if ref.id in wanted}, controls_of)
+    return Pool(by_place, refs, controls_of)
 
 
 def available_controls(dictionaries: Sequence[Dictionary], kinds: Sequence[str]) -> list[str]:

@@ -112,7 +112,7 @@ def planned_items(study: Study) -> list[PlannedItem]:
     gold = list(study.reference_items.filter(kind=ReferenceItem.Kind.GOLD).order_by("position", "id"))
     items = plan_items(
         sample.drawn,
-        pool=load_pool(dictionaries, spec, also=[one.feature_id for one in sample.drawn]),
+        pool=load_pool(dictionaries, spec, sample.drawn),
         kinds=list(study.control_kinds),
         shares=Shares(study.control_share, study.catch_share, study.gold_share),
         gold=gold,
