@@ -12,6 +12,7 @@ from annotation.models import CONTROL_KINDS, Dictionary, ExemplarSet, Feature, R
 N_RUNS = N_STUDIES = 5
 N_DICTIONARIES = 3
 FEATURES_SHOWN = 6
+FEWEST_IMAGES = 8
 
 
 class Step(NamedTuple):
@@ -73,6 +74,6 @@ def main_job(user: User) -> list[Step]:
 
 
 def features_to_show(dictionary: Dictionary) -> list[Feature]:
-    """A few live features of the last block, for a first look at a dictionary."""
-    rows = filtered_features(dictionary, FeatureFilter(prefix_max=0.2))
+    """A few features of the last block, each of several images, for a first look at a dictionary."""
+    rows = filtered_features(dictionary, FeatureFilter(prefix_max=0.2)).filter(n_images_active__gte=FEWEST_IMAGES)
     return list(rows.select_related("exemplar_set").order_by(*Order("block", True).columns())[:FEATURES_SHOWN])
