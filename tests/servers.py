@@ -18,7 +18,7 @@ from config.launch.workers import worker_command
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def poll(condition: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
+def poll(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
     """Wait for a condition with a deadline; tests never sleep blindly."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -123,7 +123,7 @@ class WorkerProcess:
         return " ready." in self.log
 
     def wait_until_ready(self) -> None:
-        poll(self.is_ready, f"the start of the {self.queue} worker", seconds=90)
+        poll(self.is_ready, f"the start of the {self.queue} worker", seconds=180)
 
     def kill(self) -> None:
         """kill -9 of the worker and its children."""

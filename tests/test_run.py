@@ -29,7 +29,7 @@ WEB_PROCESS_MB = 160  # design.md §12: a web process, idle
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "run", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "run", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=240
     )
 
 
@@ -180,7 +180,7 @@ class TestServices:
         services.start("stubborn", ["sh", "-c", stubborn])
         poll((tmp_path / "ready").exists, "the start")
         services.stop()
-        poll(lambda: processes_with(f"MARK={tmp_path}") == [], "the end of every process", seconds=10)
+        poll(lambda: processes_with(f"MARK={tmp_path}") == [], "the end of every process", seconds=60)
 
 
 class RunningSite(NamedTuple):
@@ -206,13 +206,13 @@ def site(tmp_path: Path) -> Iterator[RunningSite]:
         return "Vitrine answers at" in output_path.read_text() and len(processes_with(mark)) >= 10
 
     try:
-        poll(is_up, "the start of the site", seconds=120)
+        poll(is_up, "the start of the site", seconds=240)
         yield RunningSite(process, f"http://127.0.0.1:{port}", mark)
     finally:
         for pid in processes_with(mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
@@ -221,8 +221,8 @@ def test_a_site_serves_and_leaves_no_process_behind(site: RunningSite, stop: str
         assert "Vitrine" in response.read().decode()
     assert idle_web_megabytes(site.mark) <= WEB_PROCESS_MB
     site.process.send_signal(signal.Signals[stop])
-    assert site.process.wait(30) == (0 if stop != "SIGKILL" else -signal.SIGKILL)
-    poll(lambda: processes_with(site.mark) == [], "the end of every process", seconds=15)
+    assert site.process.wait(60) == (0 if stop != "SIGKILL" else -signal.SIGKILL)
+    poll(lambda: processes_with(site.mark) == [], "the end of every process", seconds=60)
 
 
 def idle_web_megabytes(mark: str) -> float:
@@ -243,9 +243,9 @@ def test_a_killed_worker_ends_the_site_and_is_named(site: RunningSite, tmp_path:
         return min(pids)
 
     os.kill(leader_of("cpu"), signal.SIGKILL)
-    assert site.process.wait(30) == 1
+    assert site.process.wait(60) == 1
     assert "'worker-cpu' ended by itself (exit status -9)" in (tmp_path / "output.txt").read_text()
-    poll(lambda: processes_with(site.mark) == [], "the end of every process", seconds=15)
+    poll(lambda: processes_with(site.mark) == [], "the end of every process", seconds=60)
 
 
 def test_stopping_while_installing_leaves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.servers import ROOT, BrokerServer
 def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "config.doctor"]
     env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_a_wrong_setting_is_named_with_the_allowed_values() -> None:
