@@ -100,7 +100,7 @@ class SparseCoder(nn.Module):
             rows = tokens[start : start + n_rows]
             pre = torch.addmm(offset, rows, self.W_enc.T, out=buffer[: rows.shape[0]])
             parts.append(self.select(pre))
-        return join_selected(parts, tokens)
+        return join_selected(parts) if parts else no_codes(tokens)
 
     @torch.no_grad()
     def encode(self, activations: Float[Tensor, "n_tokens d_model"]) -> Codes:
@@ -133,11 +133,13 @@ class ThresholdCoder(SparseCoder):
         return above_threshold(pre, self.threshold)
 
 
-def join_selected(parts: list[Selected], tokens: Tensor) -> Selected:
+def no_codes(tokens: Float[Tensor, "n_tokens d_model"]) -> Selected:
+    empty = tokens.new_zeros(0, 1)
+    return Selected(empty.long(), empty)
+
+
+def join_selected(parts: list[Selected]) -> Selected:
     """Stack slices of rows; the narrower ones are padded with zeros."""
-    if not parts:
-        empty = tokens.new_zeros(0, 1)
-        return Selected(empty.long(), empty)
     width = max(part.indices.shape[1] for part in parts)
     padded = [[nn.functional.pad(column, (0, width - column.shape[1])) for column in part] for part in parts]
     return Selected(torch.cat([part[0] for part in padded]), torch.cat([part[1] for part in padded]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workers.dictionaries.sparse_coder import Codes
+from workers.dictionaries.sparse_coder import Codes, join_selected
+from workers.dictionaries.sparsifiers import Selected
 from workers.exemplars.activation_ranges import ActivationRanges, half_octave
 from workers.exemplars.hashing import KEY_BITS, hash_pairs, value_bits
 from workers.exemplars.image_maxima import ImageMaxima, find_image_maxima, patch_maps
@@ -31,6 +33,7 @@ from workers.exemplars.ranked_table import EMPTY, Entries, RankedTable
 HIGHEST_BITS = 0x7FFFFFFF
 GRID = 2.0**20
 CONTRAST_SHARE = 0.1
+ENTRIES_AT_ONCE = 1 << 18  # below this many active entries the number of calls costs more than the work
 FIRST_BIN, N_HISTOGRAM_BINS = -20, 32  # 2^-10 to 2^6 in half octaves; the outer bins take what lies beyond
 COUNTS = ("n_images_active", "n_tokens_active", "n_prefix_wins", "total", "total_of_squares", "maximum", "histogram")
 
@@ -60,6 +63,7 @@ class ExemplarAccumulator:
         self.top = RankedTable(n, settings.n_top, shown)
         self.ranges = ActivationRanges(n, settings.n_per_range, shown)
         self.contrast = RankedTable(n, settings.n_contrast, {"image": image, "value": value})
+        self.waiting: list[tuple[Tensor, Codes]] = []
         self.n_images = 0
         self.n_tokens = 0
         self.n_images_active = torch.zeros(n, dtype=torch.long)
@@ -73,20 +77,26 @@ class ExemplarAccumulator:
     @torch.no_grad()
     def update(self, images: Int[Tensor, " n_images"], codes: Codes) -> None:
         """Take in a batch of images; ``codes`` holds the tokens of the first image, then of the second, and so on."""
-        settings = self.settings
-        on_cpu = Codes(codes.indices.cpu(), codes.values.float().cpu(), None)
-        maxima = find_image_maxima(
-            on_cpu,
-            n_images=images.numel(),
-            n_latents=settings.n_latents,
-            n_prefix_tokens=settings.n_prefix_tokens,
-        )
-        self.count(maxima)
+        self.waiting.append((images, Codes(codes.indices.cpu(), codes.values.float().cpu(), None)))
         self.n_images += images.numel()
         self.n_tokens += codes.indices.shape[0]
-        self.offer_top(images, maxima)
-        self.offer_ranges(images, maxima)
-        self.offer_contrast(images, maxima)
+        if sum(waiting.values.numel() for _, waiting in self.waiting) >= ENTRIES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Work off the batches that wait to be worked off together."""
+        for images, codes in join_batches(self.waiting):
+            maxima = find_image_maxima(
+                codes,
+                n_images=images.numel(),
+                n_latents=self.settings.n_latents,
+                n_prefix_tokens=self.settings.n_prefix_tokens,
+            )
+            self.count(maxima)
+            self.offer_top(images, maxima)
+            self.offer_ranges(images, maxima)
+            self.offer_contrast(images, maxima)
+        self.waiting = []
 
     def count(self, maxima: ImageMaxima) -> None:
         n, active = self.settings.n_latents, maxima.active
@@ -139,6 +149,8 @@ class ExemplarAccumulator:
         """Take in what another accumulator saw of other images."""
         if self.settings != other.settings:
             raise ValueError("Accumulators of different settings do not merge; collect both with the same settings.")
+        self.flush()
+        other.flush()
         self.top.insert(other.top.entries())
         self.ranges.merge(other.ranges)
         self.contrast.insert(other.contrast.entries())
@@ -152,6 +164,7 @@ class ExemplarAccumulator:
     @torch.no_grad()
     def finish(self) -> dict[str, Tensor]:
         """The tensors of the exemplars artefact; -1 stands for no image, NaN for no contrast reached."""
+        self.flush()
         top = {f"top_{name}": column for name, column in self.top.ranked().columns.items()}
         ranges = self.ranges.finish(self.maximum)
         return (
@@ -198,10 +211,19 @@ class ExemplarAccumulator:
         }
 
     def save(self, path: Path) -> None:
+        self.flush()
         tensors = self.top.tensors("top") | self.ranges.table.tensors("ranges") | self.contrast.tensors("contrast")
         tensors |= {"top_bin": self.ranges.top_bin} | {name: getattr(self, name) for name in COUNTS}
         record = asdict(self.settings) | {"n_images": self.n_images, "n_tokens": self.n_tokens}
         save_file(tensors, path, metadata={"record": json.dumps(record, sort_keys=True)})
+
+
+def join_batches(waiting: Sequence[tuple[Tensor, Codes]]) -> Iterator[tuple[Tensor, Codes]]:
+    """Batches with equally many tokens per image joined into one, narrower codes padded with zeros."""
+    for n_tokens in dict.fromkeys(codes.indices.shape[0] // images.numel() for images, codes in waiting):
+        alike = [(images, codes) for images, codes in waiting if codes.indices.shape[0] == images.numel() * n_tokens]
+        selected = join_selected([Selected(codes.indices, codes.values) for _, codes in alike])
+        yield torch.cat([images for images, _ in alike]), Codes(selected.indices, selected.values, None)
 
 
 def load_accumulator(path: Path) -> ExemplarAccumulator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from workers.dictionaries.sparse_coder import Codes
@@ -40,22 +40,34 @@ class ActiveTokens(NamedTuple):
 def find_image_maxima(codes: Codes, *, n_images: int, n_latents: int, n_prefix_tokens: int) -> ImageMaxima:
     """Reduce the codes of a batch of images, each with the same number of tokens, to maxima by image and latent."""
     n_tokens = codes.indices.shape[0] // max(n_images, 1)
-    is_active = codes.values > 0
-    position = is_active.nonzero()[:, 0]
-    latent, value = codes.indices[is_active], codes.values[is_active].to(torch.float32)
-    key = (position // max(n_tokens, 1)) * n_latents + latent
+    entry = (codes.values.reshape(-1) > 0).nonzero().squeeze(1)
+    position, latent = entry // codes.values.shape[1], take(codes.indices.reshape(-1), entry)
+    image_row = position // max(n_tokens, 1)
+    key = image_row * n_latents + latent
     order = (key.int() if n_images * n_latents <= INT32_MAX else key).argsort(stable=True)
-    value, token, latent = value[order], (position % max(n_tokens, 1))[order], latent[order]
-    pair_key, pair, counts = torch.unique_consecutive(key[order], return_inverse=True, return_counts=True)
-    maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, value, "amax")
-    at_maximum = torch.where(value == maximum[pair], token, n_tokens)
+    value = take(codes.values.reshape(-1), take(entry, order)).to(torch.float32)
+    token, latent = take(position - image_row * n_tokens, order), take(latent, order)
+    pair_key, pair, counts = torch.unique_consecutive(take(key, order), return_inverse=True, return_counts=True)
+    maximum = largest(value, counts)
+    at_maximum = torch.where(value == take(maximum, pair), token, n_tokens)
     first = torch.full((pair_key.numel(),), n_tokens).scatter_reduce_(0, pair, at_maximum, "amin")
-    on_patches = torch.where(token >= n_prefix_tokens, value, 0.0)
-    patch_maximum = torch.zeros(pair_key.numel()).scatter_reduce_(0, pair, on_patches, "amax")
+    patch_maximum = largest(value * (token >= n_prefix_tokens), counts)
     return ImageMaxima(
         pair_key // n_latents, pair_key % n_latents, maximum, first, patch_maximum, counts,
         ActiveTokens(token, latent, value),
     )  # fmt: skip
+
+
+def take(values: Shaped[Tensor, " n"], positions: Int[Tensor, " m"]) -> Shaped[Tensor, " m"]:
+    """values[positions]; four times as fast as by an index."""
+    return values.index_select(0, positions)
+
+
+def largest(values: Float[Tensor, " n_active"], counts: Int[Tensor, " n_pairs"]) -> Float[Tensor, " n_pairs"]:
+    """The largest value of each run of entries."""
+    if counts.numel() == 0:
+        return values.new_zeros(0)
+    return torch.segment_reduce(values, "max", lengths=counts, unsafe=True)
 
 
 def patch_maps(

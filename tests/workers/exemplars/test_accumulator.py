@@ -206,6 +206,18 @@ def test_memory_does_not_grow_with_the_number_of_images(world: World, tmp_path: 
     assert sizes[0] == sizes[1]
 
 
+def test_images_on_which_nothing_fires_leave_every_feature_empty() -> None:
+    accumulator = ExemplarAccumulator(ExemplarSettings(n_latents=3, n_patches=2, n_prefix_tokens=1))
+    for start in (0, 2):
+        codes = Codes(torch.zeros(6, 2 + start, dtype=torch.long), torch.zeros(6, 2 + start), None)
+        accumulator.update(torch.arange(start, start + 2), codes)
+    finished = accumulator.finish()
+    assert (accumulator.n_images, accumulator.n_tokens) == (4, 12)
+    assert int(finished["top_image"].max()) == -1
+    assert bool(finished["contrast_reached"].isnan().all())
+    assert finished["density"].tolist() == [0.0, 0.0, 0.0]
+
+
 def test_accumulators_of_different_settings_are_not_merged() -> None:
     one = ExemplarAccumulator(SETTINGS)
     other = ExemplarAccumulator(ExemplarSettings(n_latents=N_LATENTS, n_patches=9, n_prefix_tokens=2))
