@@ -141,7 +141,8 @@ def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
 
 
 def choice_field(about: dict[str, Any], choices: list[tuple[str, str]], noun: str) -> forms.Field:
-    empty = f"choose a {noun}" if choices else f"there is no {noun} yet"
+    article = "an" if noun[0] in "aeiou" else "a"
+    empty = f"choose {article} {noun}" if choices else f"there is no {noun} yet"
     return forms.ChoiceField(choices=[("", empty), *choices], **about)
 
 
