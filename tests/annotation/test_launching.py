@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from pathlib import Path
@@ -47,8 +48,15 @@ def test_a_launch_freezes_and_opens(launchable: Launchable) -> None:
     assert len(study.locked_hash) == 64
 
 
-def test_core_items_get_more_slots_and_checks_are_all_of_the_core(launchable: Launchable) -> None:
+def test_an_opened_study_has_its_core_its_practice_its_gold_and_matched_controls(launchable: Launchable) -> None:
     study = launch(launchable)
+    check_core(study)
+    check_practice_items(study)
+    check_known_answers(study)
+    check_controls(study, launchable)
+
+
+def check_core(study: Study) -> None:
     n_slots = Counter(Slot.objects.values_list("item_id", flat=True))
     for item in study.items.all():
         assert n_slots[item.pk] == (3 if item.is_core else 1)
@@ -56,22 +64,19 @@ def test_core_items_get_more_slots_and_checks_are_all_of_the_core(launchable: La
     assert all(study.items.filter(condition__in=["gold", "catch"]).values_list("is_core", flat=True))
 
 
-def test_practice_items_are_frozen_but_are_no_items(launchable: Launchable) -> None:
-    study = launch(launchable)
+def check_practice_items(study: Study) -> None:
     practice = study.reference_items.filter(kind=ReferenceItem.Kind.PRACTICE)
     assert all(len(reference.stimulus_id) == 64 for reference in practice)
     assert not Item.objects.filter(reference__in=practice).exists()
 
 
-def test_gold_keeps_the_answers_it_was_launched_with(launchable: Launchable) -> None:
-    study = launch(launchable)
+def check_known_answers(study: Study) -> None:
     gold = study.items.get(condition=Condition.GOLD)
     assert (gold.accepted, gold.reference is None) == ({"patch_rating": [3, 4]}, False)
     assert study.items.get(condition=Condition.CATCH).accepted["patch_rating"] in ([3, 4], [1, 2, None])
 
 
-def test_controls_are_matched_within_the_hookpoint(launchable: Launchable) -> None:
-    study = launch(launchable)
+def check_controls(study: Study, launchable: Launchable) -> None:
     item = study.items.select_related("feature", "matched_feature").get(condition=Condition.RANDOM_DIRECTIONS)
     assert item.feature.dictionary_id == launchable.control.pk
     assert item.matched_feature is not None
@@ -81,6 +86,14 @@ def test_controls_are_matched_within_the_hookpoint(launchable: Launchable) -> No
 
 def test_nothing_that_is_served_tells_the_condition(launchable: Launchable) -> None:
     study = launch(launchable)
+    check_what_is_served(study)
+    check_patch_counts(study)
+    plan = artifact_store().open(Run.objects.get().config["plan"])
+    keys = {key for line in plan.path("items.jsonl").read_text().splitlines() for key in json.loads(line)}
+    assert keys == {"number", "matched", "patches", "images"}
+
+
+def check_what_is_served(study: Study) -> None:
     shapes: Counter[str] = Counter()
     for item in study.items.all():
         shown = stimulus_for_player(study=study, stimulus_id=item.stimulus_id)
@@ -90,15 +103,10 @@ def test_nothing_that_is_served_tells_the_condition(launchable: Launchable) -> N
     assert len(shapes) == 1
     order = list(study.items.order_by("id").values_list("condition", flat=True))
     assert order != sorted(order)
-    plan = artifact_store().open(Run.objects.get().config["plan"])
-    keys = {key for line in plan.path("items.jsonl").read_text().splitlines() for key in json.loads(line)}
-    assert keys == {"number", "matched", "patches", "images"}
 
 
-def test_control_maps_keep_no_more_patches_than_the_matched_feature(launchable: Launchable) -> None:
-    import base64
-
-    study = launch(launchable)
+def check_patch_counts(study: Study) -> None:
+    """The maps of controls keep no more patches than those of the matched feature."""
     by_feature = {item.feature_id: item for item in study.items.filter(condition=Condition.REAL)}
     for item in study.items.filter(condition__in=["random_directions", "shuffled"]):
         matched = by_feature[item.matched_feature_id or 0]
@@ -183,7 +191,9 @@ def test_pictures_are_for_the_people_of_the_study(launchable: Launchable) -> Non
 
 
 def test_a_study_is_paused_resumed_and_closed(launchable: Launchable) -> None:
-    study = launch(launchable)
+    study = launchable.study
+    study.state = Study.State.OPEN
+    study.save()
     pause_study(study=study, user=launchable.researcher)
     with pytest.raises(StudyError, match="it cannot be paused now"):
         pause_study(study=study, user=launchable.researcher)
