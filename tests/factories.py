@@ -15,6 +15,7 @@ from PIL import ImageDraw
 
 from annotation.domain.storage import artifact_store
 from annotation.models import (
+    Annotation,
     Category,
     Condition,
     Dictionary,
@@ -205,3 +206,13 @@ def make_annotator(study: Study, name: str = "ada", *, is_ready: bool = True) ->
         }  # fmt: skip
     Participation.objects.create(study=study, user=user, **ready)
     return user
+
+
+def make_annotation(item: Item, annotator: User, **fields: Any) -> Annotation:
+    """An answer as stored, past the queue."""
+    values: dict[str, Any] = {
+        "uuid": uuid.uuid4(), "study_id": item.study_id, "item": item, "annotator": annotator, "patch_rating": 3,
+        "image_rating": 2, "submitted_at": timezone.now(), "protocol_version": "1.0", "guideline_version": 1,
+        "stimulus_id": item.stimulus_id, "app_version": "test",
+    }  # fmt: skip
+    return Annotation.objects.create(**(values | fields))

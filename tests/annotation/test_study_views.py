@@ -15,7 +15,7 @@ from annotation.domain.studies import StudyError
 from annotation.domain.study_editing import check_categories
 from annotation.models import Category, Participation, ReferenceItem, Role, Run, Study, User
 from tests.annotation.launchable_study import Launchable, finish_run, make_launchable
-from tests.factories import OpenStudy, make_annotator, make_draft_study, make_open_study, make_person
+from tests.factories import OpenStudy, make_annotation, make_annotator, make_draft_study, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
 READ_PAGES = ("", "guideline/", "reference/", "people/", "launch/", "progress/", "preview/")
@@ -117,6 +117,24 @@ def test_the_list_asks_as_many_queries_for_three_studies_as_for_one() -> None:
             assert client.get("/studies/").status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_the_people_are_listed_with_their_speed_in_as_many_queries_for_three_as_for_one(artifact_root: Path) -> None:
+    from django.db import connection
+
+    here = make_open_study(n_items=4)
+    client = signed_in(here.researcher)
+    counts = []
+    for names in (("ada",), ("bob", "cyd")):
+        for name in names:
+            person = make_annotator(here.study, name)
+            for item, seconds in zip(here.items, (4, 6, 5, 9000), strict=True):
+                make_annotation(item, person, visible_ms=1000 * seconds)
+        with CaptureQueriesContext(connection) as queries:
+            page = client.get(f"/studies/{here.study.slug}/people/")
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+    assert [person.seconds_per_item for person in page.context["people"]] == [5.0, 5.0, 5.0]
 
 
 # ---- making and changing

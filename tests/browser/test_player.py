@@ -118,6 +118,7 @@ def test_an_answer_says_what_was_given_and_how_it_was_looked_at(
     stored = Annotation.objects.get()
     assert stored.payload == {"patch_rating": None, "image_rating": 2, "category": "colour", "label": "curved edge"}
     assert (stored.timing["overlay_toggles"], stored.timing["zooms"]) == (2, 1)
+    assert stored.timing["changes"] == 3
     assert stored.timing["first_key_at"] >= stored.timing["shown_at"]
     assert stored.visible_ms is not None
     assert 0 < stored.visible_ms < 60_000

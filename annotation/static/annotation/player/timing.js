@@ -4,7 +4,7 @@ const IDLE_AFTER = 120000;
 
 export class Timing {
   constructor() {
-    this.counts = { overlay_toggles: 0, zooms: 0, keys: 0, clicks: 0 };
+    this.counts = { overlay_toggles: 0, zooms: 0, keys: 0, clicks: 0, changes: 0 };
     this.shownAt = new Date();
     this.firstKeyAt = null;
     this.visible = 0;
