@@ -54,13 +54,11 @@ def register_image_set(*, artifact: Artifact, root: Path, facts: ImageSetFacts, 
             f"These very images are registered already, as '{known.name}'; if only their folder has moved, use "
             "relink_images."
         )
-    rows = list(image_rows(artifact))
     image_set = ImageSet.objects.create(
         name=facts.name,
         digest=artifact.digest,
-        n_images=len(rows),
+        n_images=0,
         classes=artifact.json("classes.json"),
-        attribute_names=sorted({name for row in rows for name in row["attributes"]}),
         licence=facts.licence,
         visibility=facts.visibility,
         allows_redistribution=facts.allows_redistribution,
@@ -68,22 +66,35 @@ def register_image_set(*, artifact: Artifact, root: Path, facts: ImageSetFacts, 
         created_by=user,
     )
     ImageRoot.objects.create(image_set=image_set, host="", path=str(root))
-    Image.objects.bulk_create((Image(image_set=image_set, **row) for row in rows), batch_size=BATCH)
+    load_images(image_set, artifact)
     return image_set
 
 
-def image_rows(artifact: Artifact) -> Iterator[dict[str, Any]]:
+def load_images(image_set: ImageSet, artifact: Artifact) -> None:
+    """One row per image, a batch at a time, so that a million images need no more memory than two thousand."""
+    names: set[str] = set()
+    for rows in image_rows(artifact):
+        Image.objects.bulk_create(Image(image_set=image_set, **row) for row in rows)
+        image_set.n_images += len(rows)
+        names |= {name for row in rows for name in row["attributes"]}
+    image_set.attribute_names = sorted(names)
+    image_set.save(update_fields=["n_images", "attribute_names"])
+
+
+def image_rows(artifact: Artifact) -> Iterator[list[dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     columns = ["index", "path", "sha256", "width", "height", "label", "mask_path", "attributes"]
     for batch in pq.ParquetFile(artifact.path("images.parquet")).iter_batches(BATCH, columns=columns):
-        for row in batch.to_pylist():
-            yield {
+        yield [
+            {
                 **row,
                 "label": row["label"] or "",
                 "mask_path": row["mask_path"] or "",
                 "attributes": json.loads(row["attributes"]),
             }
+            for row in batch.to_pylist()
+        ]
 
 
 def relink_image_set(*, image_set: ImageSet, root: Path, host: str = "") -> ImageRoot:
