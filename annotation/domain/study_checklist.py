@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from annotation.domain.controls import Shares
 from annotation.domain.launching import control_problems
-from annotation.domain.sampling import SamplePreview, SamplingError, draw_sample, study_dictionaries, study_spec
+from annotation.domain.sampling import SamplePreview, SamplingError, study_sample
 from annotation.domain.studies import N_PRACTICE
 from annotation.models import ReferenceItem, Study
 
@@ -72,7 +72,7 @@ def control_words(study: Study) -> str:
 def try_sample(study: Study) -> SamplePreview | str:
     """What would be drawn, or the sentence that says why nothing can be."""
     try:
-        return draw_sample(dictionaries=study_dictionaries(study), spec=study_spec(study), seed=study.seed)
+        return study_sample(study)
     except SamplingError as error:
         return str(error)
 
