@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,23 @@ from django.test.utils import CaptureQueriesContext
 from annotation.domain.launching import launch_study
 from annotation.domain.studies import StudyError
 from annotation.domain.study_editing import check_categories
-from annotation.models import Category, Participation, ReferenceItem, Role, Run, Study, User
+from annotation.models import (
+    Category,
+    Image,
+    ImageReport,
+    Participation,
+    ReferenceItem,
+    Remark,
+    Role,
+    Run,
+    Study,
+    User,
+)
 from tests.annotation.launchable_study import Launchable, finish_run, make_launchable
 from tests.factories import OpenStudy, make_annotation, make_annotator, make_draft_study, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
-READ_PAGES = ("", "guideline/", "reference/", "people/", "launch/", "progress/", "preview/")
+READ_PAGES = ("", "guideline/", "reference/", "people/", "launch/", "progress/", "preview/", "remarks/")
 EDIT_PAGES = ("edit/", "categories/")
 FORM = {
     "name": "What they see", "description": "", "n_features": 6, "n_density_bands": 2, "blocks": "", "seed": 5,
@@ -81,7 +93,7 @@ def test_a_study_is_changed_by_its_owner_and_administrators(launchable: Launchab
     for page in EDIT_PAGES:
         found = statuses(f"/studies/{launchable.study.slug}/{page}", people)
         assert found == {"owner": 200, "administrator": 200} | refused, page
-    for page in (*EDIT_PAGES, "guideline/", "reference/", "people/", "launch/", "state/"):
+    for page in (*EDIT_PAGES, "guideline/", "reference/", "people/", "launch/", "state/", "reports/1/"):
         address = f"/studies/{launchable.study.slug}/{page}"
         assert {name: people[name].post(address).status_code for name in refused} == refused, page
 
@@ -90,7 +102,7 @@ def test_an_unknown_study_is_404_and_a_wrong_method_405(launchable: Launchable, 
     for page in READ_PAGES + EDIT_PAGES:
         assert researcher.get(f"/studies/nowhere/{page}").status_code == 404
         assert researcher.delete(f"/studies/{launchable.study.slug}/{page}").status_code == 405
-    for act in ("state/", "preview/answers", "reference/1/"):
+    for act in ("state/", "preview/answers", "reference/1/", "reports/1/"):
         assert researcher.get(f"/studies/{launchable.study.slug}/{act}").status_code == 405
         assert researcher.post(f"/studies/nowhere/{act}").status_code == 404
 
@@ -324,6 +336,28 @@ def test_an_open_study_shows_nothing_by_condition_block_or_dictionary(artifact_r
     page = signed_in(here.researcher).get(f"/studies/{here.study.slug}/").content.decode()
     for secret in ("random directions", "blocks.0", "blocks.1", "sae discs", "interpretable"):
         assert secret not in page
+
+
+def test_remarks_and_reports_are_read_by_item_and_code(artifact_root: Path) -> None:
+    here = make_open_study()
+    ada, client = make_annotator(here.study), signed_in(here.researcher)
+    for kind, text in (("flag", ""), ("comment", "two shapes")):
+        Remark.objects.create(uuid=uuid.uuid4(), kind=kind, item=here.items[0], author=ada, text=text)
+    image = Image.objects.all()[0]
+    report = ImageReport.objects.create(
+        uuid=uuid.uuid4(), image=image, study=here.study, reporter=ada, reason="Disturbing"
+    )
+    address = f"/studies/{here.study.slug}/remarks/"
+    assert [remark.kind for remark in client.get(address).context["remarks"]] == ["comment", "flag"]
+    assert [remark.text for remark in client.get(address, {"kind": "comment"}).context["remarks"]] == ["two shapes"]
+    page = client.get(address).content.decode()
+    assert (ada.annotator_code in page, "Disturbing" in page, ">ada<" in page, "blocks." in page) == (
+        True, True, False, False,
+    )  # fmt: skip
+    client.post(f"/studies/{here.study.slug}/reports/{report.pk}/")
+    report.refresh_from_db()
+    assert report.resolved_at is not None
+    assert client.post(f"/studies/{here.study.slug}/reports/999/").status_code == 404
 
 
 def test_pause_resume_and_a_confirmed_close(artifact_root: Path) -> None:
