@@ -142,9 +142,10 @@ class StudyForm(forms.Form):
         return values
 
     def spec(self) -> SampleSpec:
-        """How features are drawn; raises SamplingError."""
-        if not self.is_valid():
-            raise SamplingError("Correct the marked fields, and the preview will show.")
+        """How features are drawn, whatever the other fields hold; raises SamplingError."""
+        needed = {*SPEC_FIELDS, *EXCLUSION_FIELDS, "dictionaries", "seed"}
+        if needed & set(self.errors):
+            raise SamplingError("Correct these fields, and the preview will show.")
         values = {name: self.cleaned_data[name] for name in (*SPEC_FIELDS, *EXCLUSION_FIELDS)}
         return SampleSpec.from_dict(values)
 

@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.domain.launching import settle_failed_launch
 from annotation.domain.participation import next_step
-from annotation.domain.runs import run_progress
 from annotation.domain.studies import StudyError
 from annotation.domain.study_checklist import checklist, try_sample
 from annotation.domain.study_editing import set_role
@@ -23,6 +22,7 @@ from annotation.forms.study_parts import PersonForm
 from annotation.models import Participation, Role, Study
 from annotation.views.access import signed_in_user
 from annotation.views.study_access import may_edit, require_editor, study_reader
+from annotation.views.study_launch import freezing_context
 from annotation.views.work_access import STEP_URLS
 
 N_EVENTS = 60
@@ -66,8 +66,7 @@ def study(request: HttpRequest, study: Study) -> HttpResponseBase:
     if study.state == Study.State.DRAFT:
         context["checks"] = checklist(study, try_sample(study))
     elif study.state == Study.State.LAUNCHING:
-        context |= {"run": study.launch_run}
-        context |= {"progress": run_progress(study.launch_run)} if study.launch_run else {}
+        context |= freezing_context(study.launch_run) if study.launch_run else {}
     else:
         context |= work_context(request, study)
     return render(request, "annotation/studies/study.html", context)

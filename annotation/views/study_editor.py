@@ -19,7 +19,7 @@ from annotation.domain.study_editing import (
     remove_reference,
     set_categories,
 )
-from annotation.forms.study import StudyForm
+from annotation.forms.study import EXCLUSION_FIELDS, SPEC_FIELDS, StudyForm
 from annotation.forms.study_parts import CategoriesForm, GuidelineForm, ReferenceForm
 from annotation.models import ReferenceItem, Study
 from annotation.templatetags.prose import prose
@@ -69,7 +69,11 @@ def study_sampler(request: HttpRequest) -> HttpResponse:
             dictionaries=form.cleaned_data["dictionaries"], spec=spec, seed=form.cleaned_data["seed"]
         )
     except SamplingError as error:
-        context |= {"problem": str(error), "errors": form.errors}
+        fields = (*SPEC_FIELDS, *EXCLUSION_FIELDS, "seed")
+        errors = [
+            f"{form.fields[name].label or name}: {form.errors[name][0]}" for name in fields if name in form.errors
+        ]
+        context |= {"problem": str(error), "errors": errors, "is_unchosen": "dictionaries" in form.errors}
     return render(request, "annotation/studies/sample.html", context)
 
 

@@ -14,11 +14,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.domain.launching import launch_problems, launch_study, settle_failed_launch
 from annotation.domain.preview_stimulus import preview_stimulus
 from annotation.domain.protocol import AnswerError, parse_id, questions_right, validate_payload
-from annotation.domain.runs import run_progress
+from annotation.domain.runs import is_served, run_progress
 from annotation.domain.stimuli import StimulusError, stimulus_for_player
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
 from annotation.domain.study_checklist import checklist, launch_estimate, try_sample
-from annotation.models import Feature, ReferenceItem, Study
+from annotation.models import Feature, ReferenceItem, Run, Study
 from annotation.views.access import signed_in_user
 from annotation.views.player_config import base_config
 from annotation.views.study_access import may_edit, require_editor, study_editor, study_reader
@@ -60,13 +60,17 @@ def study_progress(request: HttpRequest, study: Study) -> HttpResponse:
     """The freezing run, asked for every two seconds; once it is over the page is loaded anew."""
     reason = settle_failed_launch(study=study)
     if study.state == Study.State.LAUNCHING and study.launch_run is not None and reason is None:
-        context = {"study": study, "run": study.launch_run, "progress": run_progress(study.launch_run)}
+        context = {"study": study} | freezing_context(study.launch_run)
         return render(request, "annotation/studies/progress.html", context)
     if reason:
         messages.error(request, f"The launch failed, and the study is a draft again. {reason}")
     response = HttpResponse(status=204)
     response["HX-Refresh"] = "true"
     return response
+
+
+def freezing_context(run: Run) -> dict[str, Any]:
+    return {"run": run, "progress": run_progress(run), "is_served": is_served(run.queue)}
 
 
 @ensure_csrf_cookie

@@ -190,11 +190,13 @@ def test_the_form_refuses_with_a_sentence(launchable: Launchable, researcher: Cl
 
 
 def test_the_sample_is_previewed_while_the_form_is_filled(launchable: Launchable, researcher: Client) -> None:
-    sample = researcher.post("/studies/sampler/", form_for(launchable)).context["sample"]
+    sample = researcher.post("/studies/sampler/", form_for(launchable, name="", consent_text="")).context["sample"]
     assert len(sample.drawn) == 6
     assert sum(row.n_drawn for row in sample.rows) == 6
     short = researcher.post("/studies/sampler/", form_for(launchable, n_features=500)).content.decode()
     assert "There are not enough eligible features" in short
+    wrong = researcher.post("/studies/sampler/", form_for(launchable, seed="x")).content.decode()
+    assert "seed: Enter a whole number." in wrong
     listed = researcher.post("/studies/sampler/", form_for(launchable, feature_ids="999999")).content.decode()
     assert "Feature 999999 is not in the chosen dictionaries" in listed
 
