@@ -249,3 +249,9 @@ def test_dictionaries_of_two_models_are_not_collected_together(world: World) -> 
     both = CollectExemplarsConfig(world.image_set.digest, (world.dictionary.digest, second.digest))
     with pytest.raises(ValueError, match="belong to 2 vision models"):
         world.run("collect-exemplars", both)
+
+
+def test_a_hookpoint_the_model_lacks_is_named_before_anything_runs(world: World, tmp_path: Path) -> None:
+    config = TrainDictionaryConfig(world.image_set.digest, world.vision_model.digest, ("blocks.9",))
+    with pytest.raises(ValueError, match=r"There is no 'blocks\.9'"):
+        plan_of(world, train_dictionary, config, tmp_path)
