@@ -24,6 +24,7 @@ LAPTOP = {"width": 1366, "height": 625}
 DESK = {"width": 1366, "height": 900}
 PATIENCE_MS = 20_000
 MOST_STEPS = 60
+STUDY = r"/studies/(?!new/)[\w-]+/"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Visit:
     study: str
     feature: str
     run: str
+    report: str
 
 
 class Command(BaseCommand):
@@ -49,7 +51,10 @@ class Command(BaseCommand):
         parser.add_argument("--annotator", default="ada", help="somebody who is in the study")
         parser.add_argument("--researcher", default="rhea")
         parser.add_argument("--password", default=DEMO_PASSWORD)
-        parser.add_argument("--study", default="", help="slug of the study to annotate and report; the first one found")
+        parser.add_argument("--study", default="", help="slug of the study to annotate and show; the first one found")
+        parser.add_argument(
+            "--report", default="", help="slug of the study whose report is shown; the first with figures"
+        )
         parser.add_argument("--feature", default="", help="number of the feature to show; the first one found")
         parser.add_argument("--run", default="", help="number of the run to show; the newest training run found")
 
@@ -61,7 +66,7 @@ class Command(BaseCommand):
         chromium = find_chromium()
         if chromium is None:
             raise CommandError("This needs Chromium; on Debian: apt-get install chromium.")
-        names = ("password", "annotator", "researcher", "study", "feature", "run")
+        names = ("password", "annotator", "researcher", "study", "feature", "run", "report")
         visit = Visit(options["url"].rstrip("/"), Path(options["folder"]), **{name: options[name] for name in names})
         visit.folder.mkdir(parents=True, exist_ok=True)
         with sync_playwright() as playwright:
@@ -136,8 +141,8 @@ def as_researcher(browser: Browser, visit: Visit) -> list[str]:
     addresses = {
         "feature.png": features,
         "run.png": run_address(page, visit),
-        "study.png": study_address(page, visit, "/studies/"),
-        "analysis.png": study_address(page, visit, "/analysis/"),
+        "study.png": f"/studies/{visit.study}/" if visit.study else first_link(page, visit, "/studies/", STUDY),
+        "analysis.png": report_address(page, visit),
     }
     for name, address in addresses.items():
         page.goto(visit.address + address)
@@ -164,15 +169,28 @@ def run_address(page: Page, visit: Visit) -> str:
     return first_link(page, visit, "/runs/", r"/runs/\d+/")
 
 
-def study_address(page: Page, visit: Visit, base: str) -> str:
-    return f"{base}{visit.study}/" if visit.study else first_link(page, visit, base, rf"{base}(?!new/)[\w-]+/")
+def report_address(page: Page, visit: Visit) -> str:
+    """The first report with figures: that of a study which was closed and unblinded."""
+    if visit.report:
+        return f"/analysis/{visit.report}/"
+    addresses = links(page, visit, "/analysis/", r"/analysis/[\w-]+/")
+    for address in addresses:
+        page.goto(visit.address + address)
+        if page.locator("main svg").count():
+            return address
+    return first_link(page, visit, "/analysis/", r"/analysis/[\w-]+/")
 
 
 def first_link(page: Page, visit: Visit, listed_at: str, pattern: str) -> str:
-    """The first link of the page's main part whose path has this form."""
+    found = links(page, visit, listed_at, pattern)
+    if not found:
+        raise CommandError(f"There is nothing to show yet at {visit.address}{listed_at}.")
+    return found[0]
+
+
+def links(page: Page, visit: Visit, listed_at: str, pattern: str) -> list[str]:
+    """The links of the page's main part whose path has this form, in their order."""
     page.goto(visit.address + listed_at)
-    for link in page.locator("main a[href]").all():
-        found = re.match(rf"{pattern}(?=$|\?)", link.get_attribute("href") or "")
-        if found:
-            return found[0]
-    raise CommandError(f"There is nothing to show yet at {visit.address}{listed_at}.")
+    hrefs = [link.get_attribute("href") or "" for link in page.locator("main a[href]").all()]
+    found = [re.match(rf"{pattern}(?=$|\?)", href) for href in hrefs]
+    return list(dict.fromkeys(match[0] for match in found if match))
