@@ -155,7 +155,11 @@ def as_researcher(browser: Browser, visit: Visit) -> list[str]:
 def feature_address(page: Page, visit: Visit) -> str:
     if visit.feature:
         return f"/features/{visit.feature}/"
-    dictionary = first_link(page, visit, "/dictionaries/", r"/dictionaries/(\d+)/")
+    page.goto(f"{visit.address}/dictionaries/")
+    real = page.locator("main tr:not(:has(.badge--control)) a[href^='/dictionaries/']")
+    if not real.count():
+        raise CommandError(f"There is no dictionary yet at {visit.address}.")
+    dictionary = real.first.get_attribute("href")
     return first_link(page, visit, f"{dictionary}features/?sort=-maximum", r"/features/\d+/")
 
 
