@@ -76,7 +76,8 @@ def check_demo(root: Path, folder: Path | None) -> int:
             raise LaunchError("Building the demo failed (see above).")
         say(f"Built after {time.monotonic() - started:.0f} s.")
         status = services.run("check", site.manage("check_demo", site.url))
-        say("The demo is as it should be." if status == 0 else "The demo is NOT as it should be (see above).")
+        if status != 0:
+            say("The demo is NOT as it should be (see above).")
         return 0 if status == 0 else 1
 
 
