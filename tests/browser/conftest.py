@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,25 +35,24 @@ def laptop(chromium: Browser, live_server: object) -> Iterator[Page]:
 
 
 @pytest.fixture
-def persistent_browser(tmp_path: Path, live_server: object) -> Iterator[object]:
+def persistent_browser(
+    chromium: Browser, tmp_path: Path, live_server: object
+) -> Iterator[Callable[[], BrowserContext]]:
     """`open()` starts a browser on the same profile each time, as a person who closes it and comes back has."""
-    from playwright.sync_api import sync_playwright
-
     contexts: list[BrowserContext] = []
-    with sync_playwright() as playwright:
 
-        def open_browser() -> BrowserContext:
-            context = playwright.chromium.launch_persistent_context(
-                str(tmp_path / "profile"),
-                executable_path=find_test_chromium(),
-                args=["--no-sandbox"],
-                base_url=str(live_server),
-                viewport=LAPTOP,
-            )
-            context.set_default_timeout(15_000)
-            contexts.append(context)
-            return context
+    def open_browser() -> BrowserContext:
+        context = chromium.browser_type.launch_persistent_context(
+            str(tmp_path / "profile"),
+            executable_path=find_test_chromium(),
+            args=["--no-sandbox"],
+            base_url=str(live_server),
+            viewport=LAPTOP,
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        return context
 
-        yield open_browser
-        for context in contexts:
-            context.close()
+    yield open_browser
+    for context in contexts:
+        context.close()

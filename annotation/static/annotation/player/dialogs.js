@@ -43,7 +43,8 @@ export class NoteDialog {
       event.preventDefault();
       this.#finish(this.text.value.trim());
     });
-    dialog.querySelector("[data-cancel]").addEventListener("click", () => dialog.close());
+    dialog.querySelector("[data-cancel]").addEventListener("click", () => this.#close(null));
+    dialog.addEventListener("cancel", () => this.resolve(null)); // Esc; the browser closes it
   }
 
   get isOpen() {
@@ -60,10 +61,8 @@ export class NoteDialog {
     this.reasons.replaceChildren(...note.reasons.map((reason, i) => this.#reason(reason, i)));
     this.dialog.showModal();
     (this.reasons.firstElementChild ?? this.text).focus();
-    return new Promise((resolve) => {
-      this.result = null;
-      this.dialog.addEventListener("close", () => resolve(this.result), { once: true });
-    });
+    // Not on the close event: it comes late, and would end the next question of somebody who types fast.
+    return new Promise((resolve) => (this.resolve = resolve));
   }
 
   #reason(reason, index) {
@@ -96,7 +95,11 @@ export class NoteDialog {
       this.text.focus();
       return;
     }
-    this.result = text;
+    this.#close(text);
+  }
+
+  #close(text) {
     this.dialog.close();
+    this.resolve(text);
   }
 }
