@@ -14,6 +14,7 @@ from annotation.models.people import Role
 
 QUEUE_KEYS = 2**31
 
+
 def new_join_token() -> str:
     return secrets.token_urlsafe(16)
 
@@ -205,7 +206,9 @@ class Item(models.Model):
     is_core = models.BooleanField(default=False)
     seed = models.BigIntegerField(default=0)
     stimulus_id = models.CharField(max_length=64)
-    accepted = models.JSONField(default=dict, help_text="Accepted answers of a catch or gold item, as frozen at launch.")
+    accepted = models.JSONField(
+        default=dict, help_text="Accepted answers of a catch or gold item, as frozen at launch."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["study", "condition"], name="item_study_condition")]
@@ -231,7 +234,9 @@ class Slot(models.Model):
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots", db_index=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="slots")
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
-    random_key = models.IntegerField(default=0, help_text="Place in the ring that everybody walks from their own start.")
+    random_key = models.IntegerField(
+        default=0, help_text="Place in the ring that everybody walks from their own start."
+    )
     annotator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots", db_index=False
     )
