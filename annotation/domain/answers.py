@@ -17,8 +17,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from annotation import __version__
+from annotation.domain.first_answers import store_first
 from annotation.domain.gold import score
-from annotation.domain.participation import Progress, session_progress
+from annotation.domain.participation import Progress, progress_in, session_progress
 from annotation.domain.protocol import Answer, AnswerError, Payload, parse_moment, validate_payload
 from annotation.models import Annotation, Category, Item, Participation, Slot, Study, User
 
@@ -28,6 +29,21 @@ Stored = Literal["new", "replayed", "late_extra", "revision"]
 COUNT_TERM = """
 INSERT INTO annotation_term (study_id, text, n_uses) VALUES (%s, %s, 1)
 ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1
+"""
+# Both counts at once, the study's row last and for a moment only: this commit (never an answer's) does not wait for the
+# disk, unless it is part of a larger transaction.
+COUNT_POSTGRESQL = """
+WITH unhurried AS (
+    SELECT set_config(
+        'synchronous_commit', CASE WHEN %(is_alone)s THEN 'off' ELSE current_setting('synchronous_commit') END, TRUE
+    ) AS is_set
+), term AS (
+    INSERT INTO annotation_term (study_id, text, n_uses)
+    SELECT %(study)s, %(label)s, 1 FROM unhurried WHERE %(label)s <> ''
+    ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1 RETURNING id
+)
+UPDATE annotation_study SET n_slots_done = n_slots_done + %(n)s
+WHERE id = %(study)s AND %(n)s > 0 AND (SELECT COUNT(*) FROM term) >= 0 AND (SELECT is_set FROM unhurried) IS NOT NULL
 """
 
 
@@ -48,20 +64,35 @@ class Submission:
     item: Item
     participation: Participation
 
+    @property
+    def person(self) -> User:
+        return self.participation.user
+
 
 def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitResult:
     """Store an answer once; raises AnswerError if it is malformed or its UUID is another answer's."""
+    payload = validate_payload(answer.payload, categories=categories_of(study.pk, study.locked_hash))
+    if answer.revision_of is None:
+        annotation = build(answer, payload, study_id=study.pk, person=annotator)
+        annotation.slot_id = answer.slot
+        n_done = store_first(annotation)
+        if n_done is not None:
+            count_afterwards(annotation, fills_slot=True)
+            return SubmitResult(annotation, "new", progress_in(study, n_done, has_just_answered=True))
+    return submit_step_by_step(annotator, study, answer, payload)
+
+
+def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: Payload) -> SubmitResult:
+    """Every case, one look after the other under a lock on the person's row."""
     item = Item.objects.filter(pk=answer.item, study=study).first()
     if item is None:
         raise AnswerError("The answer names an item that is not in this study.")
-    payload = validate_payload(answer.payload, categories=categories_of(study.pk, study.locked_hash))
     if answer.stimulus_id != item.stimulus_id:
         raise AnswerError("The answer was given to another stimulus than this item's; reload the page.")
     try:
         with transaction.atomic():
             participation = participation_for_update(study, annotator)
-            submission = Submission(answer, payload, item, participation)
-            annotation, stored = store(submission)
+            annotation, stored = store(Submission(answer, payload, item, participation))
         if stored != "replayed":
             count_afterwards(annotation, fills_slot=stored == "new")
     except IntegrityError as error:
@@ -128,7 +159,7 @@ def replay(sent: Annotation, submission: Submission) -> Annotation:
 
 def revise(current: Annotation, submission: Submission) -> Annotation:
     Annotation.objects.filter(pk=current.pk).update(is_current=False)
-    revision = build(submission)
+    revision = build_scored(submission)
     revision.revision_of, revision.slot_id, revision.is_late_extra = current, current.slot_id, current.is_late_extra
     revision.save(force_insert=True)
     count_gold(submission.participation, before=current.is_gold_right, after=revision.is_gold_right)
@@ -136,7 +167,7 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
 
 
 def record_new(submission: Submission, slot_id: int | None) -> Annotation:
-    annotation = build(submission)
+    annotation = build_scored(submission)
     annotation.slot_id, annotation.is_late_extra = slot_id, slot_id is None
     annotation.save(force_insert=True)
     if slot_id is None:
@@ -149,17 +180,23 @@ def record_new(submission: Submission, slot_id: int | None) -> Annotation:
     return annotation
 
 
-def build(submission: Submission) -> Annotation:
-    answer, payload, person = submission.answer, submission.payload, submission.participation.user
+def build_scored(submission: Submission) -> Annotation:
+    item, payload = submission.item, submission.payload
+    annotation = build(submission.answer, payload, study_id=item.study_id, person=submission.person)
+    annotation.is_gold_right = score(item, payload)
+    return annotation
+
+
+def build(answer: Answer, payload: Payload, *, study_id: int, person: User) -> Annotation:
     visible_ms = answer.timing.get("visible_ms")
     return Annotation(
-        uuid=answer.uuid, study_id=submission.item.study_id, item=submission.item, annotator=person,
+        uuid=answer.uuid, study_id=study_id, item_id=answer.item, annotator=person,
         is_simulated=person.is_simulated, patch_rating=payload.patch_rating, image_rating=payload.image_rating,
         category=payload.category, label=payload.label, payload=payload.as_dict(), timing=dict(answer.timing),
         shown_at=moment_or_none(answer.timing.get("shown_at")), submitted_at=answer.submitted_at,
         visible_ms=visible_ms if isinstance(visible_ms, int) and 0 <= visible_ms < 2**31 else None,
         protocol_version=answer.protocol_version, guideline_version=answer.guideline_version,
-        stimulus_id=answer.stimulus_id, app_version=__version__, is_gold_right=score(submission.item, payload),
+        stimulus_id=answer.stimulus_id, app_version=__version__,
     )  # fmt: skip
 
 
@@ -218,8 +255,11 @@ def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
     count, which closing the study puts right, never an answer.
     """
     label = annotation.label[:120]
-    if label:
-        with connection.cursor() as cursor:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            values = {"study": annotation.study_id, "label": label, "n": int(fills_slot)}
+            cursor.execute(COUNT_POSTGRESQL, values | {"is_alone": not connection.in_atomic_block})
+        elif label:
             cursor.execute(COUNT_TERM, [annotation.study_id, label])
-    if fills_slot:
+    if fills_slot and connection.vendor != "postgresql":
         Study.objects.filter(pk=annotation.study_id).update(n_slots_done=F("n_slots_done") + 1)

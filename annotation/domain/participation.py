@@ -96,9 +96,12 @@ def next_step(participation: Participation) -> Step:
 
 def session_progress(participation: Participation, *, has_just_answered: bool = False) -> Progress:
     """Place in the current session; the last answer of a session reads '60 of 60', the next look '0 of 60'."""
-    study = participation.study
+    return progress_in(participation.study, participation.n_done, has_just_answered=has_just_answered)
+
+
+def progress_in(study: Study, n_done: int, *, has_just_answered: bool = False) -> Progress:
     length = max(1, min(study.session_length, study.n_items or study.session_length))
-    done = participation.n_done % length
-    if done == 0 and participation.n_done > 0 and has_just_answered:
+    done = n_done % length
+    if done == 0 and n_done > 0 and has_just_answered:
         done = length
     return Progress(done, length)

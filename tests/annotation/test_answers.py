@@ -175,3 +175,36 @@ def test_the_same_answer_sent_at_once_from_many_connections_is_one_row() -> None
     assert sorted(results) == ["new", *["replayed"] * 5]
     assert (Annotation.objects.count(), small.study.n_slots_done) == (1, 1)
     assert Slot.objects.filter(item=item, state=Slot.State.DONE).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_answers_of_one_person_sent_at_once_are_all_counted() -> None:
+    small = make_study(n_items=6)
+    person = small.people[0]
+    slots = claim_slots(study=small.study, annotator=person, n=6)
+    shared = uuid.uuid4()  # the last two carry one UUID: one of them is stored, the other refused and its slot left
+    answers = [make_answer(slot.item, slot) for slot in slots]
+    answers[4], answers[5] = replace(answers[4], uuid=shared), replace(answers[5], uuid=shared)
+    outcomes: list[str] = []
+
+    def send(answer: Answer) -> None:
+        try:
+            outcomes.append(submit(small, person, answer).stored)
+        except AnswerError as error:
+            outcomes.append(str(error))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send, args=(answer,)) for answer in answers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    small.study.refresh_from_db()
+    refused = "The UUID of this answer is already another answer's; make a new one."
+    assert sorted(outcomes) == sorted([*["new"] * 5, refused])
+    assert (Participation.objects.get(user=person).n_done, small.study.n_slots_done) == (5, 5)
+    assert sorted(Slot.objects.exclude(state=Slot.State.OPEN).values_list("state", flat=True)) == [
+        *["done"] * 5,
+        "leased",
+    ]
