@@ -71,7 +71,7 @@ def postgresql(url: str) -> dict[str, Any]:
     host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
     port = parts.port or parse_qs(parts.query).get("port", [""])[0]
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "config.postgresql_backend",
         "NAME": parts.path.lstrip("/") or "vitrine",
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
