@@ -11,14 +11,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 
 from annotation.domain.participation import ParticipationError, Step, next_step
 from annotation.domain.protocol import AnswerError
 from annotation.domain.stimuli import StimulusError
+from annotation.domain.work_sessions import recognize, remember
 from annotation.models import Participation, Role, Study
 from annotation.views.access import View, signed_in_user
 
@@ -30,7 +32,7 @@ STEP_URLS = {
     Step.WORK: "work",
 }
 NOT_AN_ANNOTATOR = "You are in this study as {role}; only its annotators answer."
-ApiView = Callable[[Participation, dict[str, Any]], dict[str, Any]]
+ApiView = Callable[[Participation, dict[str, Any]], dict[str, Any] | HttpResponse]
 
 
 class RequestError(Exception):
@@ -72,10 +74,12 @@ def annotator_endpoint(view: ApiView) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest, slug: str) -> HttpResponseBase:
-        if not request.user.is_authenticated:
-            return problem(401, "You are signed out. Sign in again; nothing is lost.")
         try:
-            return JsonResponse(view(participation_in(request, slug), body_of(request)))
+            participation = recognized(request, slug)
+            if participation is None:
+                return problem(401, "You are signed out. Sign in again; nothing is lost.")
+            reply = view(participation, body_of(request))
+            return JsonResponse(reply) if isinstance(reply, dict) else reply
         except RequestError as error:
             return problem(400, str(error))
         except (Http404, StimulusError) as error:
@@ -88,6 +92,20 @@ def annotator_endpoint(view: ApiView) -> View:
             return problem(422, str(error))
 
     return cast(View, guarded)
+
+
+def recognized(request: HttpRequest, slug: str) -> Participation | None:
+    """The annotator's place in the study, None for somebody signed out; raises like participation_in."""
+    session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    participation = recognize(session_key, slug)
+    if participation is None:
+        if not request.user.is_authenticated:
+            return None
+        participation = participation_in(request, slug)
+        remember(session_key, participation.user)
+    if participation.role != Role.ANNOTATOR:
+        raise PermissionDenied(NOT_AN_ANNOTATOR.format(role=f"a {participation.role}"))
+    return participation
 
 
 def problem(status: int, sentence: str) -> JsonResponse:

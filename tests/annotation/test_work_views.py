@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from annotation.domain.player_keys import FIXED_BINDINGS, RESERVED_KEYS, category_bindings, clashes
 from annotation.domain.studies import DEFAULT_CATEGORIES
+from annotation.domain.work_sessions import remember
 from annotation.models import (
     Annotation,
     ImageReport,
@@ -125,6 +130,38 @@ def test_joining_refuses_with_a_sentence(
     n_users = User.objects.count()
     assert sentence in client.post(f"/join/{here.study.join_token}/", fields).content.decode()
     assert User.objects.count() == n_users
+
+
+def test_a_session_is_looked_at_in_every_request(here: OpenStudy, ada: User) -> None:
+    client, address = signed_in(ada), f"/work/{here.study.slug}/heartbeat"
+    other = signed_in(ada)
+    for one in (client, other, client, other):
+        assert post(one, address, {"slots": []})[0] == 200
+    with CaptureQueriesContext(connection) as queries:
+        assert post(client, address, {"slots": []})[0] == 200
+    assert len(queries) == 1
+    Session.objects.filter(session_key=client.cookies["sessionid"].value).delete()  # signed out in another process
+    assert post(client, address, {"slots": []})[0] == 401
+    Session.objects.update(expire_date=timezone.now())
+    assert post(other, address, {"slots": []})[0] == 401
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"password": "changed"}])
+def test_a_changed_account_is_signed_out_at_once(here: OpenStudy, ada: User, change: dict[str, Any]) -> None:
+    client, address = signed_in(ada), f"/work/{here.study.slug}/heartbeat"
+    for _ in range(2):
+        assert post(client, address, {"slots": []})[0] == 200
+    User.objects.filter(pk=ada.pk).update(**change)
+    assert post(client, address, {"slots": []})[0] == 401
+
+
+def test_a_remembered_session_of_somebody_else_does_not_count(here: OpenStudy, ada: User) -> None:
+    bob = make_annotator(here.study, "bob")
+    client = signed_in(ada)
+    remember(client.cookies["sessionid"].value, bob)
+    status, reply = post(client, f"/work/{here.study.slug}/claim", {"n": 1, "have": []})
+    assert status == 200
+    assert Slot.objects.get(pk=reply["items"][0]["slot"]).annotator_id == ada.pk
 
 
 def test_somebody_signed_in_joins_as_themselves_once(here: OpenStudy) -> None:
