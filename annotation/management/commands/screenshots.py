@@ -146,6 +146,7 @@ def as_researcher(browser: Browser, visit: Visit) -> list[str]:
     }
     for name, address in addresses.items():
         page.goto(visit.address + address)
+        page.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(img => { img.loading = 'eager' })")
         page.wait_for_load_state("networkidle")
         page.screenshot(path=visit.folder / name, full_page=name != "run.png")
     page.context.close()
