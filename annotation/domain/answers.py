@@ -257,8 +257,11 @@ def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
     label = annotation.label[:120]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            values = {"study": annotation.study_id, "label": label, "n": int(fills_slot)}
-            cursor.execute(COUNT_POSTGRESQL, values | {"is_alone": not connection.in_atomic_block})
+            values: dict[str, int | str] = {
+                "study": annotation.study_id, "label": label, "n": int(fills_slot),
+                "is_alone": not connection.in_atomic_block,
+            }  # fmt: skip
+            cursor.execute(COUNT_POSTGRESQL, values)
         elif label:
             cursor.execute(COUNT_TERM, [annotation.study_id, label])
     if fills_slot and connection.vendor != "postgresql":

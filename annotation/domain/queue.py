@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from annotation.domain.participation import ParticipationError
-from annotation.models import Participation, Slot, Study, User
+from annotation.models import Item, Participation, Slot, Study, User
 from annotation.models.study import QUEUE_KEYS
 
 FIRST_WINDOW = 64
@@ -28,12 +28,7 @@ EMPTY_SECONDS = 5
 EXPIRE_AT_ONCE = 1000
 
 # NOT EXISTS and GROUP BY: nothing this person has had, and one slot per item at most.
-SCAN = """
-WITH ring AS (
-    SELECT id, item_id, random_key FROM annotation_slot
-    WHERE study_id = %(study)s AND state = 'open' AND random_key >= %(low)s AND random_key < %(high)s
-    ORDER BY random_key LIMIT %(window)s
-), fit AS (
+FIT = """fit AS (
     SELECT MIN(ring.id) AS id, MIN(ring.random_key) AS random_key FROM ring
     WHERE NOT EXISTS (
         SELECT 1 FROM annotation_slot mine
@@ -42,15 +37,52 @@ WITH ring AS (
     )
     GROUP BY ring.item_id ORDER BY 2 LIMIT %(wanted)s
 )"""
-COUNTS = """
-SELECT (SELECT COUNT(*) FROM ring), (SELECT MAX(random_key) FROM ring),
-       (SELECT COUNT(*) FROM fit), (SELECT MAX(random_key) FROM fit),"""
-CLAIM_POSTGRESQL = f"""{SCAN}, free AS (
+FREE = """free AS (
     SELECT id FROM annotation_slot WHERE id IN (SELECT id FROM fit) AND state = 'open' FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE annotation_slot SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s
-    WHERE id IN (SELECT id FROM free) RETURNING id
-){COUNTS} (SELECT STRING_AGG(id::text, ',') FROM claimed)"""
+    WHERE id IN (SELECT id FROM free) RETURNING id, item_id, random_key
+)"""
+SCAN = f"""
+WITH ring AS (
+    SELECT id, item_id, random_key FROM annotation_slot
+    WHERE study_id = %(study)s AND state = 'open' AND random_key >= %(low)s AND random_key < %(high)s
+    ORDER BY random_key LIMIT %(window)s
+), {FIT}"""
+COUNTS = """
+SELECT (SELECT COUNT(*) FROM ring), (SELECT MAX(random_key) FROM ring),
+       (SELECT COUNT(*) FROM fit), (SELECT MAX(random_key) FROM fit),"""
+CLAIM_POSTGRESQL = f"""{SCAN}, {FREE}{COUNTS} (SELECT STRING_AGG(id::text, ',') FROM claimed)"""
+# The common case whole: lock the person's row, see that no lease of theirs was lost and no other claim of theirs went
+# before while this one waited, look through the first window, lease, move the place.
+CLAIM_AT_ONCE = f"""
+WITH place AS (
+    SELECT id, queue_position, xmin AS version FROM annotation_participation
+    WHERE study_id = %(study)s AND user_id = %(annotator)s AND practised_at IS NOT NULL
+      AND (queue_empty_at IS NULL OR queue_empty_at <= %(empty_before)s)
+    FOR UPDATE
+), ring AS (
+    SELECT id, item_id, random_key FROM annotation_slot
+    WHERE study_id = %(study)s AND state = 'open' AND random_key >= (SELECT queue_position FROM place)
+      AND (SELECT version FROM place) = (
+          SELECT xmin FROM annotation_participation WHERE study_id = %(study)s AND user_id = %(annotator)s
+      )
+      AND NOT EXISTS (
+          SELECT FROM annotation_slot
+          WHERE annotator_id = %(annotator)s AND study_id = %(study)s AND state = 'leased' AND id <> ALL (%(have)s)
+      )
+    ORDER BY random_key LIMIT %(window)s
+), {FIT}, {FREE}, moved AS (
+    UPDATE annotation_participation
+    SET queue_empty_at = NULL, last_seen_at = %(now)s, queue_position = CASE
+        WHEN (SELECT COUNT(*) FROM fit) = %(wanted)s THEN (SELECT MAX(random_key)::bigint + 1 FROM fit)
+        WHEN (SELECT COUNT(*) FROM ring) = %(window)s THEN (SELECT MAX(random_key)::bigint + 1 FROM ring)
+        ELSE queue_position END
+    WHERE id = (SELECT id FROM place)
+)
+SELECT claimed.id, claimed.item_id, claimed.random_key, item.seed, item.stimulus_id
+FROM claimed JOIN annotation_item item ON item.id = claimed.item_id ORDER BY claimed.random_key
+"""
 LOOK_SQLITE = f"{SCAN}{COUNTS} (SELECT GROUP_CONCAT(id) FROM fit)"
 
 
@@ -74,6 +106,49 @@ def claim_slots(
     moment = now or timezone.now()
     if study.state != Study.State.OPEN:
         return []
+    slots = claim_at_once(study, annotator, (n, have), moment)
+    return slots if len(slots) == n else claim_step_by_step(study, annotator, (n, have), moment)
+
+
+def claim_at_once(study: Study, annotator: User, wanted: tuple[int, Collection[int]], now: datetime) -> list[Slot]:
+    """The common case in one statement; gives fewer slots than wanted (leased all the same) where it is another."""
+    if connection.vendor != "postgresql":
+        return []
+    values: dict[str, Any] = {
+        "study": study.pk, "annotator": annotator.pk, "wanted": wanted[0], "have": list(wanted[1]),
+        "window": FIRST_WINDOW, "now": now, "until": lease_end(now),
+        "empty_before": now - timedelta(seconds=EMPTY_SECONDS),
+    }  # fmt: skip
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(CLAIM_AT_ONCE, values)
+            rows = cursor.fetchall()
+    except IntegrityError:  # another request of theirs leased a slot of the same item meanwhile: nothing was changed
+        if connection.in_atomic_block:
+            raise
+        return []
+    return [leased_slot(row, study, annotator, lease_end(now)) for row in rows]
+
+
+def leased_slot(row: tuple[int, int, int, int, str], study: Study, annotator: User, until: datetime) -> Slot:
+    """The row as it was written; what is left out is read when somebody asks for it."""
+    slot_id, item_id, random_key, seed, stimulus_id = row
+    slot = Slot(
+        id=slot_id, study_id=study.pk, item_id=item_id, state=Slot.State.LEASED, random_key=random_key,
+        annotator_id=annotator.pk, lease_until=until,
+    )  # fmt: skip
+    slot._state.adding, slot._state.db = False, connection.alias
+    slot.item = Item.from_db(
+        connection.alias, ("id", "study_id", "seed", "stimulus_id"), (item_id, study.pk, seed, stimulus_id)
+    )
+    return slot
+
+
+def claim_step_by_step(
+    study: Study, annotator: User, wanted: tuple[int, Collection[int]], moment: datetime
+) -> list[Slot]:
+    """Every case: leases the browser has lost, people who are refused, any number of looks, expired leases."""
+    n, have = wanted
     with transaction.atomic():
         place = Participation.objects.select_for_update().filter(study=study, user=annotator).first()
         if place is None or place.practised_at is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ def stimulus_for_player(*, study: Study, stimulus_id: str) -> dict[str, Any]:
         "sprite": f"{base}/{stimulus_id}.webp",
         "zoom": f"{base}/{stimulus_id}.zoom.webp",
     } | shown
+
+
+@lru_cache(maxsize=2048)
+def stimulus_json(stimuli_digest: str, stimulus_id: str) -> str:
+    """What the player gets, written once: a stimulus never changes, and a claim sends five."""
+    return json.dumps(stimulus_for_player(study=Study(stimuli_digest=stimuli_digest), stimulus_id=stimulus_id))
 
 
 def image_of_cell(*, study: Study, stimulus_id: str, cell: int) -> int:

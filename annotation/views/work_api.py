@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.conf import settings
-from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
@@ -16,8 +17,8 @@ from annotation.domain.protocol import Payload, parse_answer, parse_id, parse_uu
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
-from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player
-from annotation.models import Participation, ReferenceItem, Slot, Term
+from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player, stimulus_json
+from annotation.models import Participation, ReferenceItem, Slot, Study, Term
 from annotation.views.access import signed_in_user
 from annotation.views.work_access import RequestError, annotator_endpoint, ids_in, problem, text_in
 
@@ -28,7 +29,7 @@ A_YEAR = 365 * 24 * 3600
 
 @require_POST
 @annotator_endpoint
-def claim(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     """The next items, with everything the player needs to show them."""
     n = body.get("n", 5)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
@@ -36,18 +37,15 @@ def claim(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
     study = participation.study
     slots = claim_slots(study=study, annotator=participation.user, n=n, have=ids_in(body, "have"))
     done, of = session_progress(participation)
-    return {
-        "items": [as_work(slot, participation) for slot in slots],
-        "done": done,
-        "of": of,
-        "lease_seconds": settings.LEASE_SECONDS,
-        "study_state": study.state,
-    }
+    rest = {"done": done, "of": of, "lease_seconds": settings.LEASE_SECONDS, "study_state": study.state}
+    items = ", ".join(work_json(slot, study) for slot in slots)
+    return HttpResponse(f'{{"items": [{items}], {json.dumps(rest)[1:]}', content_type="application/json")
 
 
-def as_work(slot: Slot, participation: Participation) -> dict[str, Any]:
-    stimulus = stimulus_for_player(study=participation.study, stimulus_id=slot.item.stimulus_id)
-    return {"slot": slot.pk, "item": slot.item_id, "stimulus": stimulus, "previous": None}
+def work_json(slot: Slot, study: Study) -> str:
+    """One item as JSON, its stimulus as it was written once."""
+    stimulus = stimulus_json(study.stimuli_digest, slot.item.stimulus_id)
+    return f'{{"slot": {slot.pk}, "item": {slot.item_id}, "stimulus": {stimulus}, "previous": null}}'
 
 
 @require_POST

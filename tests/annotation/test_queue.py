@@ -12,6 +12,7 @@ from django.utils import timezone
 from annotation.domain.participation import ParticipationError
 from annotation.domain.queue import claim_slots, expire_leases, extend_leases, release_slots
 from annotation.models import Participation, Slot, Study, User
+from annotation.models.study import QUEUE_KEYS
 from tests.annotation.small_study import SmallStudy, make_person, make_study
 
 pytestmark = pytest.mark.django_db
@@ -161,3 +162,35 @@ def test_people_who_claim_at_once_never_get_the_same_slot_nor_an_item_twice() ->
         while more := claim_slots(study=small.study, annotator=person, n=5):
             finish(more)
     assert Slot.objects.filter(state=Slot.State.DONE).count() == 120
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("n_items", [20, 400])
+def test_one_person_who_claims_from_many_connections_at_once_gets_the_same_slots(n_items: int) -> None:
+    small = make_study(n_items=n_items, overlap=3)
+    person = small.people[0]
+    claims: list[set[int]] = []
+
+    def claim() -> None:
+        try:
+            claims.append({slot.pk for slot in claim_slots(study=small.study, annotator=person, n=3)})
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    leased = set(Slot.objects.filter(annotator=person, state=Slot.State.LEASED).values_list("pk", flat=True))
+    assert (len(leased), claims) == (3, [leased] * 8)
+
+
+def test_the_last_place_of_the_ring_is_followed_by_the_first() -> None:
+    small = make_study(n_items=2)
+    first, last = Slot.objects.order_by("id")
+    Slot.objects.filter(pk=first.pk).update(random_key=0)
+    Slot.objects.filter(pk=last.pk).update(random_key=QUEUE_KEYS - 1)
+    Participation.objects.update(queue_position=QUEUE_KEYS - 1)
+    given = [claim_slots(study=small.study, annotator=small.people[0], n=1, have=[last.pk])[0].pk for _ in range(2)]
+    assert given == [last.pk, first.pk]
