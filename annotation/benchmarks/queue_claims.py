@@ -1,10 +1,13 @@
 """Claims measured in SQL: annotators in several processes claim five items at a time, at a pace or as fast as they can.
 
-The time of a claim is the sum of its statements as the client sees them, the round trips included.
+The time of a claim is the sum of its statements as the client sees them, while all annotators claim: round trips,
+locks, the wait for the disk and for a turn on the processor included. The time inside PostgreSQL, planning included, is
+that of the same statement under EXPLAIN ANALYZE, alone and rolled back.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import threading
@@ -12,10 +15,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
-from annotation.domain.queue import claim_slots
-from annotation.models import Slot, Study, User
+from annotation.domain.queue import CLAIM_AT_ONCE, claim_slots, claim_values
+from annotation.models import Participation, Slot, Study, User
+from annotation.models.study import QUEUE_KEYS
 
 N_PROCESSES = 4
 
@@ -51,6 +55,23 @@ def measure_claims(load: ClaimLoad) -> ClaimTimes:
         times |= part.milliseconds
         slots |= part.slots
     return ClaimTimes(times, slots, sum(part.n_empty for part in parts))
+
+
+def times_inside_postgresql(study: Study, users: tuple[int, ...], n_claims: int = 160) -> list[float]:
+    """Milliseconds of the statement that leases five slots, each time for another person at another place."""
+    times: list[float] = []
+    people = list(User.objects.filter(pk__in=users))
+    rng = random.Random(7)
+    for number in range(n_claims):
+        user = people[number % len(people)]
+        with transaction.atomic(), connection.cursor() as cursor:
+            Participation.objects.filter(study=study, user=user).update(queue_position=rng.randrange(QUEUE_KEYS))
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_AT_ONCE}", claim_values(study, user, 5))
+            plan = cursor.fetchone()[0]
+            transaction.set_rollback(True)
+        told = (json.loads(plan) if isinstance(plan, str) else plan)[0]
+        times.append(told["Planning Time"] + told["Execution Time"])
+    return times
 
 
 def claim_as(load: ClaimLoad, users: tuple[int, ...]) -> ClaimTimes:

@@ -114,20 +114,25 @@ def claim_at_once(study: Study, annotator: User, wanted: tuple[int, Collection[i
     """The common case in one statement; gives fewer slots than wanted (leased all the same) where it is another."""
     if connection.vendor != "postgresql":
         return []
-    values: dict[str, Any] = {
-        "study": study.pk, "annotator": annotator.pk, "wanted": wanted[0], "have": list(wanted[1]),
-        "window": FIRST_WINDOW, "now": now, "until": lease_end(now),
-        "empty_before": now - timedelta(seconds=EMPTY_SECONDS),
-    }  # fmt: skip
     try:
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM_AT_ONCE, values)
+            cursor.execute(CLAIM_AT_ONCE, claim_values(study, annotator, *wanted, now=now))
             rows = cursor.fetchall()
     except IntegrityError:  # another request of theirs leased a slot of the same item meanwhile: nothing was changed
         if connection.in_atomic_block:
             raise
         return []
     return [leased_slot(row, study, annotator, lease_end(now)) for row in rows]
+
+
+def claim_values(
+    study: Study, annotator: User, n: int, have: Collection[int] = (), now: datetime | None = None
+) -> dict[str, Any]:
+    moment = now or timezone.now()
+    return {
+        "study": study.pk, "annotator": annotator.pk, "wanted": n, "have": list(have), "window": FIRST_WINDOW,
+        "now": moment, "until": lease_end(moment), "empty_before": moment - timedelta(seconds=EMPTY_SECONDS),
+    }  # fmt: skip
 
 
 def leased_slot(row: tuple[int, int, int, int, str], study: Study, annotator: User, until: datetime) -> Slot:
@@ -182,7 +187,10 @@ def walk(place: Participation, n: int, now: datetime) -> list[int]:
     """Walk on round the ring from the place reached, at most one lap; moves the place."""
     start = place.queue_position
     found: list[int] = []
-    n_seen, window = 0, FIRST_WINDOW
+    n_seen, window = (
+        0,
+        FIRST_WINDOW * (8 if connection.vendor == "postgresql" else 1),
+    )  # the first look was claim_at_once
     for low, high in ((start, QUEUE_KEYS), (0, start)):
         position, has_more = low, True
         while has_more and len(found) < n and not (found and n_seen >= ENOUGH_LOOKED_AT):
