@@ -58,7 +58,7 @@ def measure_claims(load: ClaimLoad) -> ClaimTimes:
 
 
 def times_inside_postgresql(study: Study, users: tuple[int, ...], n_claims: int = 160) -> list[float]:
-    """Milliseconds of the statement that leases five slots, each time for another person at another place."""
+    """Milliseconds of the first look of a claim of five, mostly all of it, for another person and place each time."""
     times: list[float] = []
     people = list(User.objects.filter(pk__in=users))
     rng = random.Random(7)
