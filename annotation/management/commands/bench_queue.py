@@ -52,7 +52,7 @@ class Command(BaseCommand):
         users = tuple(user.pk for user in annotators(study))
         inside = percentiles(times_inside_postgresql(study, users), "ms")
         self.figures[f"first look inside PostgreSQL, {title}"] = inside
-        self.stdout.write(f"First look of a claim of 5 inside PostgreSQL (EXPLAIN ANALYZE, alone), {title}: {sentence(inside)}")
+        self.stdout.write(f"First look of a claim of 5 inside PostgreSQL, alone, {title}: {sentence(inside)}")
         for pace, name in ((PACE, "paced"), (0.0, "closed loop")):
             times = measure_claims(ClaimLoad(study.pk, users, seconds, pace))
             row = self.claim_row(times, users[0], seconds)
