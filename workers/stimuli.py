@@ -4,8 +4,9 @@ A *sheet* is what the exemplars say of a latent: its 16 strongest patches (one p
 from lower ranges, each with its patch map. A cell of a stimulus takes its image from a place of one sheet and its map
 from a place of one sheet; real features, controls and catch items differ in nothing but those places. There
 are no more cells than on the matched feature's sheet, every map keeps as many patches as that sheet's map at the same
-place, and every activation is divided by the maximum of the feature it comes from, so that none of this tells what an
-item is. Plain Pillow and numpy.
+place, and the strength shown at a place is the matched feature's there (controls fade less: by the weakest image's own
+strength they were told from real features with an AUC above 0.9), so that none of this tells what an item is. Plain
+Pillow and numpy.
 """
 
 from __future__ import annotations
@@ -209,11 +210,16 @@ def build_stimulus(
 ) -> Stimulus:
     """Render one item. `sheets(source, latent)` and `load(image)` may be cached; nothing here draws at random."""
     matched = sheets(*plan.matched)
-    counts = [int(np.count_nonzero(place.map)) for place in matched.images]
     patches = [cell for cell in (patch_cell(cell, sheets) for cell in plan.patches) if cell is not None]
     images = [cell for cell in (image_cell(cell, sheets) for cell in plan.images) if cell is not None]
-    cut = [place._replace(map=keep_strongest(place.map, n)) for place, n in zip(images, counts, strict=False)]
+    cut = [as_strong_as(place, model) for place, model in zip(images, matched.images, strict=False)]
     return render(patches[: len(matched.patches)], cut, load, geometry)
+
+
+def as_strong_as(place: ImagePlace, matched: ImagePlace) -> ImagePlace:
+    """The cell with no more patches than the matched one has, and shown as strong."""
+    n_patches = int(np.count_nonzero(matched.map))
+    return place._replace(map=keep_strongest(place.map, n_patches), value=matched.value)
 
 
 def patch_cell(cell: CellPlan, sheets: Callable[[int, int], Sheet]) -> PatchPlace | None:

@@ -187,12 +187,11 @@ def nearest(matched: Drawn, kind: str, pool: Pool, used: set[int]) -> PlannedIte
 
 
 def shuffled(matched: Drawn, pool: Pool, rng: random.Random) -> PlannedItem:
-    """Every cell from the same place of another feature's sheet."""
+    """Every cell from the same place of another feature's sheet, patches of the images shown as on any sheet."""
     peers = [ref.id for ref in pool.peers(matched.feature_id)]
-    patches = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
-    images = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
+    cells = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
     stratum = str(matched.stratum)
-    return PlannedItem(Condition.SHUFFLED, matched.feature_id, matched.feature_id, stratum, patches, images)
+    return PlannedItem(Condition.SHUFFLED, matched.feature_id, matched.feature_id, stratum, cells, cells)
 
 
 def catch_item(drawn: Sequence[Drawn], pool: Pool, *, is_clear: bool, rng: random.Random) -> PlannedItem:
@@ -201,17 +200,14 @@ def catch_item(drawn: Sequence[Drawn], pool: Pool, *, is_clear: bool, rng: rando
         cells = [Cell((feature, 0))] * N_CELLS
         return PlannedItem(Condition.CATCH, feature, feature, "catch", cells, cells, accepted=dict(CLEAR))
     everything = sorted(pool.refs)
-    patches, images = wrong_places(everything, rng), wrong_places(everything, rng)
-    return PlannedItem(Condition.CATCH, feature, feature, "catch", patches, images, accepted=dict(NONE))
+    cells = wrong_places(everything, rng)
+    return PlannedItem(Condition.CATCH, feature, feature, "catch", cells, cells, accepted=dict(NONE))
 
 
 def wrong_places(features: Sequence[int], rng: random.Random) -> list[Cell]:
     """Images of some features with the maps of others."""
     images, maps = several(features, rng), several(features, rng)
-    return [
-        Cell((image, rng.randrange(N_CELLS)), (other, place))
-        for place, (image, other) in enumerate(zip(images, maps, strict=True))
-    ]
+    return [Cell((image, place), (other, place)) for place, (image, other) in enumerate(zip(images, maps, strict=True))]
 
 
 def several(features: Sequence[int], rng: random.Random) -> list[int]:

@@ -94,6 +94,12 @@ def test_maps_are_cut_to_the_counts_of_the_matched_feature() -> None:
     assert counts == [1 + index % 5 for index in range(16)]
 
 
+def test_the_strength_shown_is_the_matched_features() -> None:
+    sheets = {0: sheet(0), 1: Sheet(sheet(4).patches, [place._replace(value=0.9) for place in sheet(4).images])}
+    control = build(plan(1, matched=0), sheets).record["images"]
+    assert [cell["value"] for cell in control] == [round(1 - i / 20, 3) for i in range(16)]
+
+
 def test_there_are_no_more_cells_than_on_the_matched_sheet() -> None:
     record = build(plan(0, matched=1), {0: sheet(0), 1: sheet(0, n=9)}).record
     assert (len(record["patches"]), len(record["images"])) == (9, 9)
@@ -109,7 +115,7 @@ def test_a_cell_can_take_its_map_from_another_sheet() -> None:
     record = build(ItemPlan(0, [cell], [cell], (0, 0)), {0: sheet(0), 1: sheet(100)}).record
     assert record["patches"][0]["patch_index"] == 4
     assert (record["patches"][0]["image_index"], record["images"][0]["image_index"]) == (2, 2)
-    assert record["images"][0]["value"] == pytest.approx(0.8)
+        assert record["images"][0]["value"] == 1.0  # the matched feature's strength
 
 
 def test_the_sprite_holds_every_cell_where_the_record_says() -> None:
