@@ -115,7 +115,7 @@ def test_a_cell_can_take_its_map_from_another_sheet() -> None:
     record = build(ItemPlan(0, [cell], [cell], (0, 0)), {0: sheet(0), 1: sheet(100)}).record
     assert record["patches"][0]["patch_index"] == 4
     assert (record["patches"][0]["image_index"], record["images"][0]["image_index"]) == (2, 2)
-        assert record["images"][0]["value"] == 1.0  # the matched feature's strength
+    assert record["images"][0]["value"] == 1.0  # the matched feature's strength
 
 
 def test_the_sprite_holds_every_cell_where_the_record_says() -> None:

@@ -5,6 +5,7 @@ Digests name artefacts. Each config rejects unknown keys (``config_from_dict``) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar
@@ -33,6 +34,7 @@ def parent(label: str, help_text: str = "") -> Any:
     return field(metadata={"label": label, "help": help_text})
 
 
+MOST_SEEDS = 2**31  # a stage derives further seeds from it that must fit into 64 bits
 SEED_HELP = "The same seed gives the same bytes on the same machine."
 
 
@@ -83,6 +85,8 @@ class TrainDictionaryConfig:
         require(
             1 <= self.k <= self.n_latents, f"k is {self.k}; it must lie between 1 and n_latents ({self.n_latents})."
         )
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
+        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; training needs at least one token.")
         require(self.batch_tokens >= 64, "A batch needs at least 64 tokens.")
         require(self.learning_rate > 0, "The learning rate must be above 0.")
 
@@ -105,6 +109,7 @@ class MakeControlConfig:
             self.kind in CONTROL_KINDS,
             f"The control kind '{self.kind}' is unknown; it can be {', '.join(CONTROL_KINDS)}.",
         )
+        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; densities need at least one token.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class CollectExemplarsConfig:
 
     def __post_init__(self) -> None:
         require(len(self.dictionaries) > 0, "Name at least one dictionary.")
+        require(len(set(self.dictionaries)) == len(self.dictionaries), "Name each dictionary once.")
+        require(self.n_top >= 1, f"n_top is {self.n_top}; keep at least one image per feature.")
         require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
 
 
@@ -190,7 +197,7 @@ STAGES: dict[str, Stage] = {
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
         Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images"),
         Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
-        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 2),
     )
 }
 
@@ -224,11 +231,14 @@ def settled_value(name: str, kind: str, value: Any) -> Any:
     """The value as its field's type; raises ConfigError if it is of another."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "float" and is_number:
+        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.")
         return float(value)
     if kind == "tuple[str, ...]" and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
         return tuple(value)
     fits = (kind == "int" and is_number and isinstance(value, int)) or (kind == "str" and isinstance(value, str))
     require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
+    if name == "seed":
+        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.")
     return value
 
 

@@ -27,6 +27,10 @@ def test_several_and_absent_parents_are_listed_in_order() -> None:
     [
         ({"n_latens": 5}, "The stage train-dictionary has no setting 'n_latens'"),
         ({"k": "many"}, "The setting 'k' is 'many'; it must be a whole number."),
+        ({"learning_rate": float("inf")}, "The setting 'learning_rate' is inf; it must be a finite number."),
+        ({"seed": 10**23}, "The seed is 100000000000000000000000; it must lie between 0 and"),
+        ({"n_tokens": 0}, "n_tokens is 0; training needs at least one token."),
+        ({"hookpoints": ["blocks.0", "blocks.0"]}, "Name each hookpoint once."),
         ({"k": 2.5}, "The setting 'k' is 2.5; it must be a whole number."),
         ({"learning_rate": True}, "The setting 'learning_rate' is True; it must be a number."),
         ({"hookpoints": "blocks.0"}, "The setting 'hookpoints' is 'blocks.0'; it must be a list of texts."),
