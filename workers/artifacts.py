@@ -63,6 +63,13 @@ class Artifact:
     def json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file of the manifest is there at its full size; nothing is hashed."""
+        files = self.manifest["files"].items()
+        paths = [(self.folder / name, entry["size"]) for name, entry in files]
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
     def verify(self) -> None:
         """Hash every file again; raises ArtifactError naming the first that differs from the manifest."""
         for name, entry in self.manifest["files"].items():
@@ -118,9 +125,10 @@ class ArtifactStore:
         if not link.is_file():
             return None
         try:
-            return [self.open(digest) for digest in link.read_text().split()]
+            found = [self.open(digest) for digest in link.read_text().split()]
         except ArtifactError:
             return None
+        return found if found and all(artifact.is_whole for artifact in found) else None
 
     def of_kind(self, kind: str) -> list[Artifact]:
         folder = self.root / kind
@@ -175,21 +183,40 @@ class ArtifactStore:
         sync_folder(writer.folder)
         target = self.root / writer.kind / digest
         target.parent.mkdir(parents=True, exist_ok=True)
+        self._set_aside_damaged(Artifact(digest=digest, kind=writer.kind, folder=target))
         if not (target / MANIFEST).is_file():
             try:
                 os.rename(writer.folder, target)
             except OSError:
                 if not (target / MANIFEST).is_file():
                     raise
+            sync_path(target.parent)
         return Artifact(digest=digest, kind=writer.kind, folder=target)
+
+    def _set_aside_damaged(self, artifact: Artifact) -> None:
+        """A folder that no longer holds what its digest says makes way for the one that does."""
+        if not artifact.folder.exists():
+            return
+        try:
+            artifact.verify()
+        except (ArtifactError, OSError, ValueError, KeyError):
+            aside = self.root / "unfinished" / f"damaged-{artifact.digest}-{secrets.token_hex(4)}"
+            os.rename(artifact.folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def remember(self, request_key: str, digests: Sequence[str]) -> None:
         """Note which artefacts answered a request."""
         folder = self.root / "requests"
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{request_key}-{secrets.token_hex(4)}"
-        temporary.write_text("\n".join(digests))
-        os.replace(temporary, folder / request_key)
+        try:
+            with temporary.open("w") as file:
+                file.write("\n".join(digests))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, folder / request_key)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def canonical_json(value: Any) -> str:
@@ -217,11 +244,16 @@ def hash_file(path: Path) -> str:
 
 def sync_folder(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_path(path)
+
+
+def sync_path(path: Path) -> None:
+    """Make one file's bytes, or one folder's list of names, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def library_versions() -> dict[str, str]:
