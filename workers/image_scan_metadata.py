@@ -55,10 +55,11 @@ def read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
     with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened, restkey="", strict=True)
         rows = [(reader.line_num, row) for row in reader]
+        names = reader.fieldnames or ()  # read while the file is open: an empty one has no header yet
     surplus = next((line for line, row in rows if "" in row or None in row.values()), None)
     if surplus is not None:
         raise ImageImportError(f"Line {surplus} of '{file}' has more or fewer values than the header has columns.")
-    kinds = {name: reader_of([row[name] for _, row in rows]) for name in reader.fieldnames or ()}
+    kinds = {name: reader_of([row[name] for _, row in rows]) for name in names}
     return [(line, {name: kinds[name](value) if value else None for name, value in row.items()}) for line, row in rows]
 
 
@@ -94,13 +95,17 @@ def read_json_lines(file: Path) -> list[tuple[int, dict[str, Any]]]:
         if not text.strip():
             continue
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=refuse_constant)
         except ValueError as error:
             raise ImageImportError(f"Line {line} of '{file}' is no JSON ({error}).") from error
         if not isinstance(values, dict) or any(isinstance(value, list | dict) for value in values.values()):
             raise ImageImportError(f"Line {line} of '{file}' must be one flat JSON object.")
         rows.append((line, values))
     return rows
+
+
+def refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def metadata_row(file: Path, line: int, values: dict[str, Any]) -> MetadataRow:

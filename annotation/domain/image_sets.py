@@ -14,6 +14,7 @@ from annotation.models import Image, ImageRoot, ImageSet, User
 from workers.artifacts import Artifact
 
 BATCH = 2000
+LONGEST_NAME = 80  # of the column; SQLite would not mind more, PostgreSQL does
 
 
 class ImageSetError(Exception):
@@ -33,6 +34,8 @@ class ImageSetFacts:
     def __post_init__(self) -> None:
         if not self.name or self.name != self.name.strip() or "/" in self.name:
             raise ImageSetError(f"'{self.name}' cannot name an image set: give a word or two, without a slash.")
+        if len(self.name) > LONGEST_NAME:
+            raise ImageSetError(f"The name '{self.name[:20]}…' is longer than {LONGEST_NAME} characters; shorten it.")
         if self.visibility not in ImageSet.Visibility.values:
             choices = ", ".join(ImageSet.Visibility.values)
             raise ImageSetError(f"The visibility '{self.visibility}' is unknown; give one of {choices}.")

@@ -107,3 +107,33 @@ def test_relinking_an_unknown_set_names_the_known_ones(folder: Path) -> None:
 
     with pytest.raises(CommandError, match="There is no image set 'cats'; the sets are: pets"):
         command("relink_images", "cats", folder)
+
+
+@pytest.mark.parametrize("n_sampled", ["0", "-3"])
+def test_a_folder_is_not_believed_without_a_look(folder: Path, tmp_path: Path, n_sampled: str) -> None:
+    command("import_images", "pets", folder)
+    with pytest.raises(CommandError, match="must be at least 1"):
+        command("relink_images", "pets", tmp_path, "--sample", n_sampled)
+    assert ImageRoot.objects.get().path == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("empty.csv", "", "has no rows"),
+        ("nan.jsonl", '{"path": "cat/0.png", "size": NaN}', "NaN is no number"),
+        ("infinite.jsonl", '{"path": "cat/0.png", "size": Infinity}', "Infinity is no number"),
+    ],
+)
+def test_metadata_that_cannot_be_kept_is_refused(
+    folder: Path, tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CommandError, match=sentence):
+        command("import_images", "pets", folder, "--metadata", tmp_path / name)
+    assert not ImageSet.objects.exists()
+
+
+def test_a_name_longer_than_its_column_is_refused(folder: Path) -> None:
+    with pytest.raises(CommandError, match="longer than 80 characters"):
+        command("import_images", "n" * 81, folder)

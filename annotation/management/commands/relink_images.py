@@ -30,6 +30,8 @@ class Command(BaseCommand):
         if image_set is None:
             names = ", ".join(ImageSet.objects.values_list("name", flat=True)) or "there are none yet"
             raise CommandError(f"There is no image set '{options['name']}'; the sets are: {names}.")
+        if options["sample"] is not None and options["sample"] < 1:
+            raise CommandError("--sample must be at least 1: without a look at the files any folder would do.")
         root: Path = options["folder"].resolve()
         try:
             n_compared = check_root(artifact_store().open(image_set.digest), root, options["sample"])
