@@ -24,7 +24,9 @@ def with_digests(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest_of(value: Any, find: Any) -> str:
-    text = str(value)
+    if not isinstance(value, str):
+        raise ConfigError(f"{value!r} names no artefact; write its name or its digest.")
+    text = value
     if text == "" or (len(text) == DIGEST_LENGTH and text.isalnum()):
         return text
     digest: str = find(text)

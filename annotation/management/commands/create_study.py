@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise CommandError(f"There is no file {path}.")
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CommandError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise CommandError(f"{path.name} must hold entries such as 'name: My study'.")

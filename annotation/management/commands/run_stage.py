@@ -99,6 +99,6 @@ def read_config(path: Path | None, assignments: list[str]) -> dict[str, Any]:
             if not sign:
                 raise ConfigError(f"'{assignment}' is no setting; write NAME=VALUE.")
             values[name] = yaml.safe_load(value)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"The config cannot be read: {error}") from error
     return values
