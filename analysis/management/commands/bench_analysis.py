@@ -55,10 +55,10 @@ class Command(BaseCommand):
         self.line(f"{name}, growth of memory ({sizes})", growth, MAX_GROWTH, "times")
 
     def line(self, name: str, figure: float, target: float, unit: str) -> None:
-        verdict = "PASS" if figure <= target else "FALL SHORT"
-        if not self.is_full_size:
-            verdict = "NOT MEASURED"
-        self.stdout.write(f"{verdict}  {name}  {figure:.2f} {unit}  at most {target:g} {unit}")
+        from workers.benchmarks.report import report
+
+        is_met = figure <= target if self.is_full_size else None
+        report(is_met=is_met, name=name, figure=f"{figure:.2f} {unit}", target=f"<= {target:g} {unit}")
 
 
 def compute_report(slug: str) -> None:
