@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 
 from annotation.admin.base import FactAdmin, RecordAdmin
@@ -15,6 +17,10 @@ class AnnotationAdmin(FactAdmin):
     list_filter = ("study", "is_simulated", "is_current")
     ordering = ("-id",)
     exclude = ("is_gold_right",)  # it would tell gold items from the others
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Nor may an address filter by it."""
+        return not lookup.startswith("is_gold_right") and super().lookup_allowed(lookup, value, request)
 
 
 @admin.register(PracticeAnswer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -10,7 +11,7 @@ from django.http import HttpRequest
 
 from annotation.admin.base import FactAdmin, RecordAdmin, ResearcherAdmin, Rows, user_of
 from annotation.domain.launching import launch_study
-from annotation.domain.studies import close_study, create_study, pause_study, resume_study
+from annotation.domain.studies import StudyError, close_study, create_study, pause_study, resume_study
 from annotation.domain.study_editing import change_study
 from annotation.domain.unblinding import unblinding_of
 from annotation.models import (
@@ -25,6 +26,7 @@ from annotation.models import (
     StudyEvent,
     Term,
 )
+from annotation.views.study_access import EDITORS_ONLY, may_edit
 from config.wakeup import wake_workers
 
 DRAFTED = (
@@ -35,7 +37,7 @@ WRITTEN = (
     "slug", "state", "protocol", "protocol_version", "consent_version", "locked_hash", "launch_run", "created_by",
     "created_at", "launched_at", "closed_at", "n_items", "n_slots", "n_slots_done",
 )  # fmt: skip
-TELLING = {"condition", "matched_feature", "reference", "accepted", "repeat_of", "feature"}
+TELLING = {"condition", "matched_feature", "reference", "accepted", "repeat_of", "feature", "stratum", "seed"}
 
 
 @admin.register(Study)
@@ -47,8 +49,9 @@ class StudyAdmin(ResearcherAdmin):
     actions = ("launch", "pause", "resume", "close")
 
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        is_draft = not isinstance(obj, Study) or obj.state == Study.State.DRAFT
-        return is_draft and super().has_change_permission(request, obj)
+        if isinstance(obj, Study) and not (obj.state == Study.State.DRAFT and may_edit(obj, user_of(request))):
+            return False
+        return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         is_draft = isinstance(obj, Study) and obj.state == Study.State.DRAFT
@@ -59,6 +62,17 @@ class StudyAdmin(ResearcherAdmin):
         if isinstance(db_field, models.JSONField) and field is not None:
             field.required = False  # an empty object is a value
         return field
+
+    def steer(self, request: HttpRequest, studies: Rows, act: Callable[[Study], object], done: str) -> None:
+        """Act on the studies this person may change; the others are named and stay as they are."""
+        user = user_of(request)
+
+        def act_or_refuse(study: Study) -> None:
+            if not may_edit(study, user):
+                raise StudyError(f"{study.name}: {EDITORS_ONLY}")
+            act(study)
+
+        self.each(request, studies, act_or_refuse, done)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         empty: dict[str, Any] = {"sampler": {}, "exclusions": {}, "control_kinds": []}
@@ -75,24 +89,24 @@ class StudyAdmin(ResearcherAdmin):
         def act(study: Study) -> None:
             wake_workers(launch_study(study=study, user=user_of(request)).queue)
 
-        self.each(request, queryset, act, "launched")
+        self.steer(request, queryset, act, "launched")
 
     @admin.action(description="Pause: nobody gets further items")
     def pause(self, request: HttpRequest, queryset: Rows) -> None:
-        self.each(request, queryset, lambda study: pause_study(study=study, user=user_of(request)), "paused")
+        self.steer(request, queryset, lambda study: pause_study(study=study, user=user_of(request)), "paused")
 
     @admin.action(description="Resume")
     def resume(self, request: HttpRequest, queryset: Rows) -> None:
-        self.each(request, queryset, lambda study: resume_study(study=study, user=user_of(request)), "resumed")
+        self.steer(request, queryset, lambda study: resume_study(study=study, user=user_of(request)), "resumed")
 
     @admin.action(description="Close for good")
     def close(self, request: HttpRequest, queryset: Rows) -> None:
-        self.each(request, queryset, lambda study: close_study(study=study, user=user_of(request)), "closed")
+        self.steer(request, queryset, lambda study: close_study(study=study, user=user_of(request)), "closed")
 
 
 @admin.register(Item)
 class ItemAdmin(FactAdmin):
-    list_display = ("pk", "study", "stratum", "is_core", "stimulus_id")
+    list_display = ("pk", "study", "is_core", "stimulus_id")
     list_select_related = ("study",)
     list_filter = ("study",)
 
@@ -100,7 +114,12 @@ class ItemAdmin(FactAdmin):
         """What tells a control from a feature is shown only once the study is unblinded."""
         names = [field.name for field in Item._meta.fields]
         is_unblinded = isinstance(obj, Item) and unblinding_of(obj.study) is not None
-        return names if is_unblinded else [name for name in names if name not in TELLING and name != "seed"]
+        return names if is_unblinded else [name for name in names if name not in TELLING]
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """An address that filters by what an item is would tell it as well as a column."""
+        is_telling = lookup.split("__")[0].removesuffix("_id") in TELLING
+        return not is_telling and super().lookup_allowed(lookup, value, request)
 
 
 @admin.register(Guideline)

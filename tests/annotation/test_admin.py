@@ -11,7 +11,8 @@ from django.urls import reverse
 from pytest_django.fixtures import DjangoCaptureOnCommitCallbacks
 
 from annotation.domain.runs import create_run
-from annotation.models import ImageSet, Role, Run, Study, User
+from annotation.models import ImageSet, Item, Role, Run, Study, User
+from tests.analysis.studies import make_study
 from tests.workers import counting_stage
 from workers.artifacts import ArtifactStore
 from workers.stages.configs import STAGES
@@ -105,7 +106,39 @@ def test_a_study_is_drafted_and_an_early_launch_is_refused(client: Client, rhea:
 
 
 def test_a_launched_study_cannot_be_edited(client: Client, rhea: User) -> None:
-    study = Study.objects.create(name="Open", slug="open", state=Study.State.OPEN)
+    study = Study.objects.create(name="Open", slug="open", state=Study.State.OPEN, created_by=rhea)
     page = client.get(reverse("admin:annotation_study_change", args=[study.pk])).content.decode()
     assert 'name="_save"' not in page
     assert "1 paused." in act(client, "study", "pause", study.pk)
+
+
+def test_a_researcher_steers_only_the_studies_they_may_change(client: Client, rhea: User) -> None:
+    owner = User.objects.create_user("owner", role=Role.RESEARCHER)
+    study = Study.objects.create(name="Theirs", slug="theirs", state=Study.State.OPEN, created_by=owner)
+    draft = Study.objects.create(name="Draft", slug="draft", created_by=owner)
+    assert "Only the owner of this study" in act(client, "study", "close", study.pk)
+    study.refresh_from_db()
+    assert study.state == Study.State.OPEN
+    assert 'name="_save"' not in client.get(reverse("admin:annotation_study_change", args=[draft.pk])).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("model", "lookup"),
+    [
+        ("item", "condition=real"), ("item", "stratum__contains=block"), ("item", "feature_id=1"),
+        ("item", "feature__exact=1"), ("annotation", "is_gold_right=1"), ("annotation", "is_gold_right__isnull=0"),
+    ],
+)  # fmt: skip
+def test_no_address_filters_by_what_is_blind(client: Client, rhea: User, model: str, lookup: str) -> None:
+    assert client.get(reverse(f"admin:annotation_{model}_changelist") + f"?{lookup}").status_code == 400
+
+
+def test_the_list_of_items_tells_no_stratum(client: Client, rhea: User) -> None:
+    make_study(state=Study.State.OPEN)
+    Item.objects.update(stratum="block 4, band 2")
+    item = Item.objects.all()[0]
+    for address in (
+        reverse("admin:annotation_item_changelist"),
+        reverse("admin:annotation_item_change", args=[item.pk]),
+    ):
+        assert "block 4, band 2" not in client.get(address).content.decode()
