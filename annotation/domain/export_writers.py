@@ -1,7 +1,8 @@
 """Writers of export files: rows in, bytes out, a batch in memory at a time.
 
-CSV leaves missing values empty; JSONL and Parquet have null. Parquet types every column and needs pyarrow, which is
-loaded only then.
+CSV leaves missing values empty; JSONL and Parquet have null. A text that a spreadsheet would take for a formula, for it
+begins with = + - @, a tab or a carriage return, has an apostrophe before it in CSV; the others have it as it was
+written. Parquet types every column and needs pyarrow, which is loaded only then.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from typing import Any
 from annotation.domain.export_columns import Column, ColumnType
 
 BATCH = 20_000
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 Rows = Iterable[tuple[Any, ...]]
 
 
 def write_csv(path: Path, columns: Sequence[Column], rows: Rows) -> None:
     times = [index for index, column in enumerate(columns) if column.type is ColumnType.TIME]
+    texts = [index for index, column in enumerate(columns) if column.type is ColumnType.TEXT]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([column.name for column in columns])
-        writer.writerows(_with_text_times(row, times) for row in rows)
+        writer.writerows(_without_formulas(_with_text_times(row, times), texts) for row in rows)
 
 
 def write_jsonl(path: Path, columns: Sequence[Column], rows: Rows) -> None:
@@ -77,6 +80,14 @@ def _batches(rows: Rows) -> Iterator[list[tuple[Any, ...]]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, BATCH)):
         yield batch
+
+
+def _without_formulas(values: list[Any], texts: list[int]) -> list[Any]:
+    for index in texts:
+        value = values[index]
+        if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+            values[index] = f"'{value}"
+    return values
 
 
 def _with_text_times(row: tuple[Any, ...], times: list[int]) -> list[Any]:

@@ -260,3 +260,11 @@ def test_a_real_worker_writes_what_was_asked_for(start_worker: Callable[..., Wor
     done = ExportFile.objects.get()
     assert done.n_rows == 54
     assert download_path(done, "annotations.parquet").stat().st_size == done.size
+
+
+def test_a_label_is_no_formula_in_a_spreadsheet_and_itself_elsewhere(small: SmallStudy, tmp_path: Path) -> None:
+    formula = '=HYPERLINK("http://evil.example","look")'
+    Annotation.objects.update(label=formula)
+    for file_format, shown in (("csv", f"'{formula}"), ("jsonl", formula), ("parquet", formula)):
+        export_study(study=small.study, file_format=file_format, folder=tmp_path / file_format)
+        assert {row["label"] for row in rows_of(tmp_path / file_format, file_format)} == {shown}
