@@ -17,6 +17,7 @@ from annotation.domain.results import require_results_role, studies_with_results
 from annotation.domain.unblinding import UnblindingError, unblind, unblinding_of
 from annotation.models import Role, Study
 from annotation.views.access import signed_in_user
+from annotation.views.study_access import may_edit, require_editor
 
 LEVEL_CHOICES = {"both": ("patch", "image"), "patch": ("patch",), "image": ("image",)}
 
@@ -63,6 +64,7 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
     act = unblinding_of(study)
     context = {"study": study, "filters": filters, "unblinding": act, "level_choices": list(LEVEL_CHOICES)}
     if act is None:
+        context["is_editor"] = may_edit(study, signed_in_user(request))
         return render(request, "analysis/progress.html", context | _progress(study))
     from analysis.domain.cached import cached_report
     from analysis.views.charts import charts_of
@@ -88,6 +90,7 @@ def _progress(study: Study) -> dict[str, object]:
 @require_POST
 def report_unblind(request: HttpRequest, slug: str) -> HttpResponse:
     study = study_or_404(request, slug)
+    require_editor(study, signed_in_user(request))
     try:
         unblind(study=study, user=signed_in_user(request))
     except UnblindingError as error:

@@ -85,7 +85,7 @@ def make_card(study: Study, columns: list[Column], seen: Seen, files: list[File]
             "locked_hash": study.locked_hash,
             "stimuli_digest": study.stimuli_digest,
         },
-        "unblinded": None if act is None else {"at": act.at, "over": act.n_annotations},
+        "unblinded": None if act is None else {"at": act.at.isoformat(timespec="seconds"), "over": act.n_annotations},
         "counts": seen.as_dict(),
         "images": [
             {"image_set": one.name, "digest": one.digest, "licence": one.licence, "pixels": one.allows_redistribution}

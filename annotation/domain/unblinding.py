@@ -5,6 +5,7 @@ Until then nobody sees them, so that nobody is led by them while answers still c
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
@@ -19,7 +20,7 @@ class UnblindingError(Exception):
 
 
 class Unblinding(NamedTuple):
-    at: str
+    at: datetime
     by: str
     n_annotations: int
 
@@ -45,4 +46,4 @@ def unblinding_of(study: Study) -> Unblinding | None:
     if event is None:
         return None
     by = event.user.username if event.user else "a command"
-    return Unblinding(event.at.isoformat(timespec="seconds"), by, int(event.detail.get("n_annotations", 0)))
+    return Unblinding(event.at, by, int(event.detail.get("n_annotations", 0)))

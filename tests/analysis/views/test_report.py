@@ -106,6 +106,9 @@ def test_only_researchers_unblind(client: Client) -> None:
     address = reverse("report-unblind", args=[small.study.slug])
     assert as_user(client, small.annotators[0]).post(address).status_code == 403
     assert as_user(client, make_person("stranger")).post(address).status_code == 404
+    colleague = as_user(client, make_person("colleague", role=Role.RESEARCHER))
+    assert colleague.post(address).status_code == 403
+    assert "Unblind this study" not in colleague.get(reverse("report", args=[small.study.slug])).content.decode()
     assert unblinding_of(small.study) is None
 
 
