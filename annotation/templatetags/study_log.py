@@ -1,0 +1,29 @@
+"""The log of a study as people read it: `{% load study_log %}`."""
+
+from __future__ import annotations
+
+from django import template
+
+from annotation.models import StudyEvent
+
+register = template.Library()
+
+SENTENCES = {
+    "guideline": "Guideline, version {version}",
+    "launched": "Launched: its stimuli are frozen by run {run}",
+    "opened": "Opened with {n_items:,} items and {n_slots:,} judgements to give",
+    "launch-failed": "The launch failed: {reason}",
+    "simulated": "{n_answers:,} answers by simulated annotators",
+    "unblinded": "Unblinded, over {n_annotations:,} answers",
+    "role given": "{username} is now {role} here",
+}
+
+
+@register.filter
+def event_sentence(event: StudyEvent) -> str:
+    """What happened, in words; a kind without its own sentence is its own words."""
+    words = event.kind[:1].upper() + event.kind[1:]
+    try:
+        return SENTENCES.get(event.kind, words).format(**event.detail)
+    except (KeyError, ValueError):  # an event whose detail lacks these names or numbers
+        return words
