@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from annotation.domain.run_pages import Series
@@ -63,7 +64,7 @@ def line_plot(title: str, series: list[Series]) -> LinePlot:
         bottom=HEIGHT - BOTTOM,
         lines=lines,
         x_ticks=[Tick(x_scale(step), short(step)) for step in sorted({min(steps), max(steps)})],
-        y_ticks=[Tick(y_scale(value), short(value)) for value in y_ticks],
+        y_ticks=[Tick(y_scale(value), text) for value, text in zip(y_ticks, tick_texts(y_ticks), strict=True)],
     )
 
 
@@ -88,6 +89,17 @@ def nice_ticks(low: float, high: float, n: int = 4) -> list[float]:
     step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough)
     first = math.floor(low / step)
     return [round(i * step, 12) for i in range(first, math.ceil(high / step) + 1)]
+
+
+def tick_texts(ticks: list[float]) -> list[str]:
+    """Three figures, or as many decimals as it takes to tell neighbors apart: 16.0002, 16.0004."""
+    texts = [short(value) for value in ticks]
+    if len(set(texts)) == len(texts):
+        return texts
+    step = min(after - before for before, after in pairwise(ticks))
+    # a step of 0.0001 may come out a hair below it
+    decimals = max(0, -math.floor(math.log10(1.001 * step)))
+    return [f"{value:,.{decimals}f}" for value in ticks]
 
 
 def short(value: float) -> str:
