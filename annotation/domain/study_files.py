@@ -33,6 +33,12 @@ SETTINGS = (
     "seed", "overlap", "core_overlap", "core_share", "control_share", "control_kinds", "catch_share", "gold_share",
     "session_length", "consent_version", "is_simulated",
 )  # fmt: skip
+NAMED, TEXT = (dict, "a list of 'name: value'"), (str, "text")
+SHAPES: dict[str, tuple[type, str]] = {
+    "settings": NAMED, "sampler": NAMED, "exclusions": NAMED, "categories": NAMED, "dictionaries": (list, "a list"),
+    "guideline": TEXT, "consent": TEXT, "description": TEXT,
+}  # fmt: skip
+MOST_CHECKS = 0.9  # at least a tenth of the items are the study's own
 ANY_ANSWER = {"patch_rating": [1, 2, 3, 4, None]}
 DRAWN_REASON = "There is no single right answer here: say what you see, and read how the page works."
 
@@ -44,6 +50,7 @@ class StudyFileError(Exception):
 def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) -> Study:
     """A draft as the file says; raises StudyFileError, and then nothing is made."""
     reject_unknown(values, KEYS, "The study file")
+    require_shapes(values)
     reject_unknown(values.get("settings", {}), SETTINGS, "The part 'settings'")
     if not str(values.get("name", "")).strip():
         raise StudyFileError("The study file needs a 'name'.")
@@ -56,9 +63,33 @@ def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) ->
                 write_guideline(study=study, user=user, text=text_of(values["guideline"], folder))
             add_references(study, user, ReferenceItem.Kind.PRACTICE, values.get("practice", []))
             add_references(study, user, ReferenceItem.Kind.GOLD, values.get("gold", []))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StudyFileError(f"A value of the study file is of the wrong kind: {error}") from error
     except (StudyError, SamplingError) as error:
         raise StudyFileError(str(error)) from error
     return study
+
+
+def require_shapes(values: Mapping[str, Any]) -> None:
+    """Each part is what the example above shows: names with values, a list, or text."""
+    for name, (kind, words) in SHAPES.items():
+        if name in values and not isinstance(values[name], kind):
+            raise StudyFileError(f"The part '{name}' must be {words}.")
+    for name in ("practice", "gold"):
+        wanted = values.get(name, [])
+        is_draw = isinstance(wanted, dict) and set(wanted) == {"draw"} and type(wanted["draw"]) is int
+        is_listed = isinstance(wanted, list) and all(
+            isinstance(row, dict) and type(row.get("feature")) is int for row in wanted
+        )
+        if not (is_draw or is_listed):
+            raise StudyFileError(f"The part '{name}' must be 'draw: NUMBER' or a list of entries with a 'feature'.")
+    if not all(isinstance(key, str) for key in values.get("categories", {}).values()):
+        raise StudyFileError("Each of the categories needs a key, such as 'color: v'.")
+    shares = [values.get("settings", {}).get(name, 0) for name in ("control_share", "catch_share", "gold_share")]
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > MOST_CHECKS:
+        raise StudyFileError(
+            f"The shares of controls, catch and gold items must not be below 0, nor above {MOST_CHECKS} in all."
+        )
 
 
 def reject_unknown(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:

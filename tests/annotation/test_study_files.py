@@ -1,0 +1,34 @@
+"""Study files that are wrong are answered with a sentence, and nothing is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotation.domain.study_files import StudyFileError, create_study_from
+from annotation.models import Study, User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"sampler": [1]}, "The part 'sampler' must be a list of 'name: value'."),
+        ({"settings": None}, "The part 'settings' must be a list of 'name: value'."),
+        ({"guideline": 5}, "The part 'guideline' must be text."),
+        ({"categories": {"x": None}}, "Each of the categories needs a key"),
+        ({"practice": {"n": 3}}, "The part 'practice' must be 'draw: NUMBER' or a list"),
+        ({"gold": ["x"]}, "The part 'gold' must be 'draw: NUMBER' or a list"),
+        ({"settings": {"overlap": "three"}}, "A value of the study file is of the wrong kind"),
+        ({"settings": {"catch_share": -1}}, "must not be below 0, nor above 0.9 in all."),
+        ({"settings": {"control_share": 0.6, "catch_share": 0.6}}, "must not be below 0, nor above 0.9 in all."),
+    ],
+)
+def test_a_wrong_part_is_named(part: dict[str, Any], sentence: str) -> None:
+    user = User.objects.create(username="rhea")
+    with pytest.raises(StudyFileError, match=sentence):
+        create_study_from(values={"name": "a", **part}, folder=Path(), user=user)
+    assert not Study.objects.exists()
