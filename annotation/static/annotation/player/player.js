@@ -104,6 +104,7 @@ class Player {
     const state = this.isWork ? (ENDS[this.source.studyState] ?? "closed") : "finished";
     this.machine.go(state);
     this.#showProgress();
+    if (state === "finished") $('.state[data-for="finished"] a').focus();  // Enter begins
     if (state === "paused" || state === "empty") this.#later(LOOK_AGAIN_AFTER);
   }
 
