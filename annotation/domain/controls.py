@@ -1,8 +1,9 @@
 """What stands among the real features of a study: controls, catch items and gold, mixed so that nothing tells them.
 
-Each control is matched to a sampled feature of the same block: of a control dictionary it is the feature of nearest
-density, and its maps are later cut to the matched feature's patch counts (workers/stimuli.py). A shuffled control takes
-each cell from another feature of the block. A catch item has a known answer: *clear* shows one patch and one image over
+Each control is matched to a sampled feature of the same hookpoint, and its maps are later cut to that feature's
+patch counts (workers/stimuli.py). A map can be cut but never filled up, so a control is one of those that are active
+on somewhat more patches of an image than the matched feature. A shuffled control takes each cell from another such
+feature of the hookpoint. A catch item has a known answer: *clear* shows one patch and one image over
 and over (accepted: 3 or 4); *none* shows patches and maps of unrelated features at wrong places (accepted: 1, 2, or
 cannot tell). Gold items come from the study's own reference items.
 """
@@ -20,6 +21,7 @@ from annotation.domain.sampling import Drawn, SampleSpec
 from annotation.models import Condition, Dictionary, Feature, ReferenceItem
 
 N_CELLS = 16
+SPREAD_MARGIN = 1.5  # how many times the matched feature's patches a control should have before its maps are cut
 CONTROL_CONDITIONS = (
     Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY, Condition.SHUFFLED,
 )  # fmt: skip
@@ -28,13 +30,12 @@ NONE = {"patch_rating": [1, 2, None], "image_rating": [1, 2, None]}
 
 
 class FeatureRef(NamedTuple):
-    """The columns of a feature that a plan needs."""
+    """The columns of a feature that a plan needs; `spread` is proportional to the patches per image it is active on."""
 
     id: int
     dictionary: int
-    block: int
     hookpoint: str
-    density: float
+    spread: float
 
 
 class Cell(NamedTuple):
@@ -90,7 +91,6 @@ class Pool:
 def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, drawn: Sequence[Drawn]) -> Pool:
     """The drawn features, and the eligible ones of these dictionaries and of their controls at the same hookpoints."""
     controls = list(Dictionary.objects.filter(control_of__in=dictionaries).order_by("id"))
-    columns = ("id", "dictionary_id", "block", "hookpoint", "density")
     drawn_rows = Feature.objects.in_bulk([one.feature_id for one in drawn])
     eligible = Feature.objects.filter(
         dictionary__in=[*dictionaries, *controls],
@@ -100,13 +100,19 @@ def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, drawn: Seque
         prefix_share__lte=spec.max_prefix_share,
     )
     by_place: dict[tuple[int, str], list[FeatureRef]] = defaultdict(list)
-    refs = {pk: FeatureRef(pk, f.dictionary_id, f.block, f.hookpoint, f.density) for pk, f in drawn_rows.items()}
-    for values in eligible.order_by("density", "id").values_list(*columns):
-        ref = FeatureRef(*values)
-        refs[ref.id] = ref
+    refs = {pk: ref_of(feature) for pk, feature in drawn_rows.items()}
+    for feature in eligible.only("id", "dictionary_id", "hookpoint", "density", "n_images_active"):
+        ref = refs[feature.pk] = ref_of(feature)
         by_place[ref.dictionary, ref.hookpoint].append(ref)
+    for place in by_place.values():
+        place.sort(key=lambda ref: (ref.spread, ref.id))
     controls_of = {(d.control_of_id, d.kind): d for d in controls if d.control_of_id is not None}
     return Pool(by_place, refs, controls_of)
+
+
+def ref_of(feature: Feature) -> FeatureRef:
+    spread = feature.density / feature.n_images_active
+    return FeatureRef(feature.pk, feature.dictionary_id, feature.hookpoint, spread)
 
 
 def available_controls(dictionaries: Sequence[Dictionary], kinds: Sequence[str]) -> list[str]:
@@ -172,23 +178,28 @@ def control_items(
 
 
 def nearest(matched: Drawn, kind: str, pool: Pool, used: set[int]) -> PlannedItem | None:
-    """The control feature of the same hookpoint whose density is nearest, not used before."""
+    """The control feature of the same hookpoint, not used before, that is just active enough to be cut to the match."""
     ref = pool.refs[matched.feature_id]
     dictionary = pool.controls_of.get((ref.dictionary, kind))
     candidates = pool.by_place.get((dictionary.pk, ref.hookpoint), ()) if dictionary else ()
     free = [candidate for candidate in candidates if candidate.id not in used]
     if not free:
         return None
-    place = bisect_left([candidate.density for candidate in free], ref.density)
-    around = free[max(0, place - 1) : place + 1] or free[-1:]
-    best = min(around, key=lambda candidate: abs(candidate.density - ref.density))
+    best = free[min(first_enough(free, ref), len(free) - 1)]
     used.add(best.id)
     return PlannedItem(kind, best.id, ref.id, str(matched.stratum), sheet_of(best.id), sheet_of(best.id))
 
 
+def first_enough(ordered: Sequence[FeatureRef], matched: FeatureRef) -> int:
+    """Where, among features ordered by spread, those begin that are active on enough patches."""
+    return bisect_left([one.spread for one in ordered], SPREAD_MARGIN * matched.spread)
+
+
 def shuffled(matched: Drawn, pool: Pool, rng: random.Random) -> PlannedItem:
     """Every cell from the same place of another feature's sheet, patches of the images shown as on any sheet."""
-    peers = [ref.id for ref in pool.peers(matched.feature_id)]
+    ordered = pool.peers(matched.feature_id)
+    enough = min(first_enough(ordered, pool.refs[matched.feature_id]), max(0, len(ordered) - N_CELLS))
+    peers = [ref.id for ref in ordered[enough:]]
     cells = [Cell((feature, place)) for place, feature in enumerate(several(peers, rng))]
     stratum = str(matched.stratum)
     return PlannedItem(Condition.SHUFFLED, matched.feature_id, matched.feature_id, stratum, cells, cells)
