@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ OVERLAP = 3
 N_ANNOTATORS = 64
 N_BLOCKS = 12
 BATCH = 5000
+SAMPLE_SECONDS = 0.02
 ANSWERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 CONDITIONS = (Condition.REAL,) * 9 + (Condition.RANDOM_DIRECTIONS,)
 
@@ -43,16 +43,30 @@ class Measurement(NamedTuple):
 
 
 def measure(arguments: list[str]) -> Measurement:
-    """A management command in a process of its own: how long it took and the most memory it held."""
+    """A management command in a process of its own: how long it took and the most memory it held.
+
+    The peak is read from /proc while it runs: what wait4 tells begins with the peak of the process that forked it.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, str(Path(settings.BASE_DIR) / "manage.py"), *arguments], stdout=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, peak_bytes_of(process.pid))
+        time.sleep(SAMPLE_SECONDS)
     if process.returncode != 0:
         raise RuntimeError(f"'{' '.join(arguments)}' ended with {process.returncode}.")
-    return Measurement(time.perf_counter() - started, usage.ru_maxrss * 1024)
+    return Measurement(time.perf_counter() - started, peak)
+
+
+def peak_bytes_of(pid: int) -> int:
+    """VmHWM of a process; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def make_study(slug: str, n_answers: int) -> Study:

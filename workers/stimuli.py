@@ -137,11 +137,18 @@ class Stimulus(NamedTuple):
 
 
 def read_sheet(tensors: Tensors, latent: int) -> Sheet:
-    """The sheet of a latent; `tensors(name, latent)` gives the latent's row of one tensor of the exemplars."""
+    """The sheet of a latent; `tensors(name, latent)` gives the latent's row of one tensor of the exemplars.
+
+    Where an image's maximum sits on a prefix token, its strongest patch stands in: sheets do not differ in length.
+    """
     maximum = float(tensors("maximum", latent)) or 1.0
     top = list(zip(*(tensors(f"top_{part}", latent) for part in ("image", "value", "patch", "map")), strict=True))
     top = [row for row in top if row[0] >= 0]
-    patches = [PatchPlace(int(image), int(patch)) for image, _, patch, _ in top if patch >= 0][:N_PATCHES]
+    patches = [
+        PatchPlace(int(image), int(np.argmax(patch_map)) if patch < 0 else int(patch))
+        for image, _, patch, patch_map in top
+        if patch >= 0 or np.any(patch_map)
+    ][:N_PATCHES]
     ranked = [(image, value, patch_map) for image, value, _, patch_map in top]
     rows = ranked[:N_TOP_IMAGES] + lower_images(tensors, latent, ranked)
     images = [ImagePlace(int(image), np.asarray(m, np.uint8), float(value) / maximum) for image, value, m in rows]

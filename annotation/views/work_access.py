@@ -120,10 +120,12 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
         raise RequestError(f"The request has {len(request.body)} bytes; {MAX_BODY} is the most.")
     try:
         body = json.loads(request.body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError("The request is not JSON.") from error
     if not isinstance(body, dict):
         raise RequestError("The request must be a JSON object.")
+    if not is_storable(body):
+        raise RequestError("The text has characters that cannot be stored; write it again without them.")
     return body
 
 
@@ -142,3 +144,11 @@ def text_in(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f"'{name}' must be text.")
     return value
+
+
+def is_storable(body: dict[str, Any]) -> bool:
+    """Whether every text of the body is Unicode without NUL: PostgreSQL stores nothing else."""
+    try:
+        return b"\\u0000" not in json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False

@@ -236,6 +236,9 @@ def test_endpoints_are_for_the_annotators_of_the_study(here: OpenStudy, ada: Use
         assert annotator.get(address).status_code == 405
         assert annotator.post(address, "not json", content_type="application/json").status_code == 400
         assert post(annotator, address, ["a list"])[0] == 400
+        assert annotator.post(address, "[" * 90_000, content_type="application/json").status_code == 400
+        for text in ("nul \x00", "half a pair \ud800"):
+            assert post(annotator, address, {"text": text})[0] == 400
 
 
 def test_a_claim_brings_items_with_their_pictures_and_nothing_secret(here: OpenStudy, ada: User) -> None:

@@ -153,7 +153,7 @@ def exemplar_rows(n_top: int = 16, n_range: int = 4) -> dict[str, Any]:
     return {
         "maximum": np.float32(8),
         "top_image": np.where(top < n_top, top, -1), "top_value": 8 - top / 4, "top_patch": top % 5 - 1,
-        "top_map": np.full((16, 16), 200, np.uint8),
+        "top_map": np.where(np.arange(16) == 3, 255, 200).astype(np.uint8)[None].repeat(16, axis=0),
         "range_image": np.where(missing[None], -1, ranges), "range_value": 4 - ranges / 100.0,
         "range_patch": ranges % 5, "range_map": np.full((4, 4, 16), 100, np.uint8),
     }  # fmt: skip
@@ -161,7 +161,9 @@ def exemplar_rows(n_top: int = 16, n_range: int = 4) -> dict[str, Any]:
 
 def test_a_sheet_has_patches_top_images_and_lower_images() -> None:
     found = read_sheet(tensors(exemplar_rows()), 0)
-    assert [patch.image for patch in found.patches] == [i for i in range(16) if i % 5 != 0]  # 0, 5, … sit on CLS
+    assert [patch.image for patch in found.patches] == list(range(16))
+    assert [found.patches[i].patch for i in (0, 5, 10, 15)] == [3, 3, 3, 3]  # on CLS: the strongest patch stands in
+    assert [found.patches[i].patch for i in (1, 2, 3, 4)] == [0, 1, 2, 3]
     assert [place.image for place in found.images] == [*range(8), 104, 105, 106, 108, 109, 110, 112, 113]
     assert found.images[0].value == 1.0
     assert [place.value for place in found.images] == sorted((p.value for p in found.images), reverse=True)
@@ -174,7 +176,7 @@ def test_what_the_lower_ranges_lack_the_ranked_images_give() -> None:
 
 def test_a_latent_with_few_images_has_a_short_sheet() -> None:
     found = read_sheet(tensors(exemplar_rows(n_top=3, n_range=0)), 0)
-    assert ([place.image for place in found.images], [p.image for p in found.patches]) == ([0, 1, 2], [1, 2])
+    assert ([place.image for place in found.images], [p.image for p in found.patches]) == ([0, 1, 2], [0, 1, 2])
 
 
 def test_large_images_are_kept_small() -> None:
