@@ -9,6 +9,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from annotation.domain.storage import artifact_store
 from annotation.models import Image, ImageSet, Item, Study
 from workers.artifacts import Artifact
 
-BATCH = 40
+BATCH, CHUNK = 40, 2000
 CELLS = ("patches", "images")
 
 
@@ -30,18 +31,28 @@ def write_stimuli(study: Study, folder: Path) -> list[str]:
     image_sets = image_sets_of(study)
     frozen = artifact_store().open(study.stimuli_digest, kind="stimuli") if study.stimuli_digest else None
     has_pixels = frozen is not None and all(one.allows_redistribution for one in image_sets)
-    names = sorted(set(Item.objects.filter(study=study).values_list("stimulus_id", flat=True)))
     partial = folder / ".stimuli.jsonl.part"
     with partial.open("w", encoding="utf-8") as file:
-        for start in range(0, len(names), BATCH):
-            for record in _records(names[start : start + BATCH], frozen, image_sets):
+        for names in batched(stimulus_ids(study)):
+            for record in _records(names, frozen, image_sets):
                 pixels = f"{record['stimulus']}.webp" if has_pixels else None
                 file.write(json.dumps(record | {"sprite": pixels}, ensure_ascii=False) + "\n")
     os.replace(partial, folder / "stimuli.jsonl")
     if frozen is None or not has_pixels:
         return ["stimuli.jsonl"]
-    _write_sprites(frozen, names, folder)
+    _write_sprites(frozen, stimulus_ids(study), folder)
     return ["stimuli.jsonl", "sprites.zip"]
+
+
+def stimulus_ids(study: Study) -> Iterator[str]:
+    """The stimuli of a study in their order, streamed: a study may have as many as it has answers."""
+    ids = Item.objects.filter(study=study).order_by("stimulus_id").values_list("stimulus_id", flat=True).distinct()
+    yield from ids.iterator(chunk_size=CHUNK)
+
+
+def batched(names: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(islice(names, BATCH)):
+        yield batch
 
 
 def _records(names: list[str], frozen: Artifact | None, image_sets: list[ImageSet]) -> Iterator[dict[str, Any]]:
@@ -57,7 +68,7 @@ def _records(names: list[str], frozen: Artifact | None, image_sets: list[ImageSe
         yield {"stimulus": name} | {kind: [found.get(cell["image_index"]) for cell in one[kind]] for kind in CELLS}
 
 
-def _write_sprites(frozen: Artifact, names: list[str], folder: Path) -> None:
+def _write_sprites(frozen: Artifact, names: Iterator[str], folder: Path) -> None:
     """WebP does not compress further: stored as it is."""
     partial = folder / ".sprites.zip.part"
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
