@@ -14,9 +14,10 @@ from annotation.domain.launching import launch_study
 from annotation.domain.participation import join_study
 from annotation.domain.simulation import simulate_annotators
 from annotation.domain.studies import close_study
+from annotation.domain.study_editing import set_role
 from annotation.domain.study_files import create_study_from
 from annotation.domain.unblinding import unblind, unblinding_of
-from annotation.models import Dictionary, Feature, Study, User
+from annotation.models import Dictionary, Feature, Role, Study, User
 from config.wakeup import wake_workers
 
 FOLDER = Path(__file__).parent
@@ -69,7 +70,9 @@ def draft(name: str, dictionary: Dictionary, *, is_simulated: bool) -> Study:
     values["gold"] = reference_rows(
         [one for one in sharing if one.feature_id not in used], n_clear=N_GOLD - 2, n_unclear=2
     )
-    return create_study_from(values=values, folder=FOLDER, user=researcher())
+    study = create_study_from(values=values, folder=FOLDER, user=researcher())
+    set_role(study=study, user=researcher(), username="rosa", role=Role.REVIEWER)
+    return study
 
 
 def candidates(dictionary: Dictionary) -> list[Feature]:

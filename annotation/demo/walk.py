@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +18,14 @@ from annotation.demo.visitor import Page, Visitor, WalkError
 from annotation.models import Dictionary, Feature, ReferenceItem, Run, Study
 
 N_ANSWERS = 3
+EXPORT_SECONDS = 60
 
 
 def walk(site: str, say: Say) -> None:
     """Look at everything over HTTP; raises WalkError at the first thing that is wrong."""
     walk_as_stranger(site, say)
     walk_as_annotator(site, say)
+    walk_as_reviewer(site, say)
     walk_as_researcher(site, say)
 
 
@@ -49,6 +52,16 @@ def walk_as_annotator(site: str, say: Say) -> None:
     say("annotator: sees the study, is refused dictionaries and runs")
     prepare(ada, study, say)
     answer_some(ada, study, say)
+
+
+def walk_as_reviewer(site: str, say: Say) -> None:
+    rosa = Visitor(site)
+    rosa.sign_in("rosa", DEMO_PASSWORD)
+    study = Study.objects.get(name=OPEN)
+    require(study.name in rosa.get(f"/studies/{study.slug}/").text, "The reviewer does not see the study.")
+    rosa.get("/runs/", status=403)
+    rosa.get(f"/studies/{study.slug}/edit/", status=403)
+    say("reviewer: sees the study, is refused its settings and the runs")
 
 
 def prepare(ada: Visitor, study: Study, say: Say) -> None:
@@ -111,6 +124,7 @@ def walk_as_researcher(site: str, say: Say) -> None:
     look_at_feature(rhea, say)
     look_at_runs(rhea, say)
     look_at_report(rhea, say)
+    take_export(rhea, say)
 
 
 def look_at_catalog(rhea: Visitor, say: Say) -> None:
@@ -157,6 +171,22 @@ def look_at_report(rhea: Visitor, say: Say) -> None:
     blind = rhea.get(f"/analysis/{opened.slug}/").text
     require("random directions" not in blind, "The report of an open study names its conditions.")
     say("researcher: the report of the open study is blind")
+
+
+def take_export(rhea: Visitor, say: Say) -> None:
+    """Ask for the answers as CSV by the page, wait until a worker has written them, and count them."""
+    study = Study.objects.get(name=SIMULATED)
+    exports = f"/studies/{study.slug}/exports/"
+    rhea.get(exports)
+    page = rhea.post(exports, {"format": "csv"})
+    deadline = time.monotonic() + EXPORT_SECONDS
+    while not (links := re.findall(rf'href="({exports}\d+/annotations\.csv)"', page.text)):
+        require(time.monotonic() < deadline, f"The export was not written within {EXPORT_SECONDS} s.")
+        time.sleep(0.5)
+        page = rhea.get(exports)
+    rows = list(csv.DictReader(io.StringIO(rhea.get(links[0]).text)))
+    require(len(rows) == study.n_slots_done, f"The export has {len(rows)} rows for {study.n_slots_done} answers.")
+    say(f"researcher: an export of {len(rows)} answers, written by a worker")
 
 
 def require_picture(page: Page) -> None:
