@@ -57,17 +57,24 @@ def studies_of(feature: Feature) -> list[Study]:
     return list(open_to_all().filter(items__feature=feature, items__condition=Condition.REAL).distinct())
 
 
-def first_labels(features: Iterable[Feature]) -> dict[int, str]:
-    """The most frequent label of each feature that has one, by feature id, in one query."""
+class FirstLabel(NamedTuple):
+    """What a feature is called in a list."""
+
+    text: str
+    is_simulated: bool
+
+
+def first_labels(features: Iterable[Feature]) -> dict[int, FirstLabel]:
+    """The most frequent label of each feature that has one, by feature id, in one query; people before programs."""
     rows = (
         shown_annotations()
         .filter(item__feature__in=[feature.pk for feature in features])
         .exclude(label="")
-        .values_list("item__feature_id", "label")
+        .values_list("item__feature_id", "label", "is_simulated")
         .annotate(n=Count("id"))
-        .order_by("n", "-label")
+        .order_by("-is_simulated", "n", "-label")
     )
-    return {feature_id: label for feature_id, label, _ in rows}
+    return {feature_id: FirstLabel(label, is_simulated) for feature_id, label, is_simulated, _ in rows}
 
 
 def has_label() -> Q:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from annotation.domain.exemplar_rows import Exemplar, images_by_index, top_exemplars
+from annotation.domain.labels import FirstLabel
 from annotation.models import Dictionary, Feature, Image
 from workers.artifacts import ArtifactError
 
@@ -26,7 +27,7 @@ class FeatureCard(NamedTuple):
 
     feature: Feature
     tiles: list[Tile]
-    label: str
+    label: FirstLabel | None
 
 
 class TileSheet:
@@ -53,7 +54,7 @@ def grid_of(dictionary: Dictionary) -> Grid:
 
 
 def feature_cards(
-    rows: list[Feature], *, sheet: TileSheet, grid: Grid, n_tiles: int, labels: Mapping[int, str]
+    rows: list[Feature], *, sheet: TileSheet, grid: Grid, n_tiles: int, labels: Mapping[int, FirstLabel]
 ) -> tuple[list[FeatureCard], str]:
     """The cards of a list; without the artefact the features are listed still, beside a sentence on what is missing."""
     problem = ""
@@ -64,7 +65,5 @@ def feature_cards(
         problem = str(error)
     indices = [one.image_index for group in exemplars.values() for one in group]
     images = images_by_index(rows[0].exemplar_set.image_set_id, indices) if rows else {}
-    cards = [
-        FeatureCard(row, sheet.tiles(exemplars.get(row.pk, []), images, grid), labels.get(row.pk, "")) for row in rows
-    ]
+    cards = [FeatureCard(row, sheet.tiles(exemplars.get(row.pk, []), images, grid), labels.get(row.pk)) for row in rows]
     return cards, problem

@@ -135,6 +135,19 @@ def test_labels_stay_hidden_until_their_study_is_closed_and_unblinded(
     assert len(listed(client, catalog, "?labelled=no")) == 13
 
 
+def test_a_simulated_label_is_marked_in_lists_and_gives_way_to_a_persons(
+    client: Client, catalog: Catalog, researcher: User
+) -> None:
+    feature = Feature.objects.get(hookpoint="blocks.0", latent=3)
+    address = f"/dictionaries/{catalog.dictionary.pk}/features/?labelled=yes"
+    unblind(study=label(feature, "by-a-program", Study.State.CLOSED), user=researcher)
+    Annotation.objects.update(is_simulated=True)
+    assert [card.label for card in client.get(address).context["cards"]] == [("by-a-program", True)]
+    assert client.get(address).content.decode().count("badge--simulated") == 1
+    unblind(study=label(feature, "by-a-person", Study.State.CLOSED), user=researcher)
+    assert [card.label for card in client.get(address).context["cards"]] == [("by-a-person", False)]
+
+
 def test_a_feature_that_never_fires_says_so_instead_of_showing_pictures(client: Client, catalog: Catalog) -> None:
     dead = Feature.objects.get(hookpoint="blocks.0", latent=0)
     assert "This feature never fires" in client.get(f"/features/{dead.pk}/").content.decode()
