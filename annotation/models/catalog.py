@@ -111,6 +111,9 @@ class Readout(models.Model):
 CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
 
 
+KIND_NAMES = {"topk_sae": "TopK SAE"}
+
+
 class Dictionary(models.Model):
     """The learned object as a whole, over one or several hookpoints; controls are dictionaries too."""
 
@@ -133,6 +136,10 @@ class Dictionary(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def kind_name(self) -> str:
+        return KIND_NAMES.get(self.kind, self.kind.replace("_", " "))
 
     @property
     def is_control(self) -> bool:

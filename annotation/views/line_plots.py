@@ -56,7 +56,7 @@ def line_plot(title: str, series: list[Series]) -> LinePlot:
         for place, line in enumerate(series)
     ]
     return LinePlot(
-        title=title.replace("_", " "),
+        title="L0" if title == "l0" else title.replace("_", " "),
         width=WIDTH,
         height=HEIGHT,
         left=LEFT,
