@@ -10,6 +10,7 @@ urlpatterns = [
     path("", include("annotation.views.features")),
     path("", include("annotation.views.runs")),
     path("", include("annotation.views.studies")),
+    path("", include("annotation.views.joining")),
     path("", include("annotation.views.work")),
     path("", include("annotation.views.exports")),
 ]
