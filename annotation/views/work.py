@@ -20,8 +20,8 @@ from annotation.domain.practice import answered_ids, practice_items
 from annotation.domain.stimuli import stimulus_for_player
 from annotation.models import Participation, Study
 from annotation.templatetags.prose import prose
-from annotation.views.player_config import base_config, questions, work_config
-from annotation.views.work_access import STEP_URLS, annotator_page
+from annotation.views.player_config import base_config, question_rows, work_config
+from annotation.views.work_access import annotator_page
 
 
 @require_http_methods(["GET", "POST"])
@@ -75,7 +75,7 @@ def render_player(
     context = {
         "study": study,
         "config": config,
-        "questions": questions(),
+        "questions": question_rows(study),
         "categories": study.categories.all(),
         "guideline_html": prose(guideline.text) if guideline else "",
         "finish_url": finish_url,
