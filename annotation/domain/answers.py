@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from annotation import __version__
+from annotation.domain.answer_message import Answer, AnswerError, parse_moment
 from annotation.domain.first_answers import store_first
 from annotation.domain.gold import score
 from annotation.domain.participation import Progress, progress_in, session_progress
-from annotation.domain.protocol import Answer, AnswerError, Payload, parse_moment, validate_payload
+from annotation.domain.protocols import Question, columns_of, questions_of, validate
 from annotation.models import Annotation, Category, Item, Participation, Slot, Study, User
 
 Stored = Literal["new", "replayed", "late_extra", "revision"]
@@ -60,7 +61,7 @@ class Submission:
     """An answer with the rows it belongs to."""
 
     answer: Answer
-    payload: Payload
+    payload: dict[str, Any]
     item: Item
     participation: Participation
 
@@ -71,9 +72,10 @@ class Submission:
 
 def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitResult:
     """Store an answer once; raises AnswerError if it is malformed or its UUID is another answer's."""
-    payload = validate_payload(answer.payload, categories=categories_of(study.pk, study.locked_hash))
+    asked = asked_in(study)
+    payload = validate(asked.questions, answer.payload, categories=asked.categories)
     if answer.revision_of is None:
-        annotation = build(answer, payload, study_id=study.pk, person=annotator)
+        annotation = build(answer, payload, study=study, person=annotator)
         annotation.slot_id = answer.slot
         n_done = store_first(annotation)
         if n_done is not None:
@@ -82,7 +84,7 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
     return submit_step_by_step(annotator, study, answer, payload)
 
 
-def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: Payload) -> SubmitResult:
+def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: dict[str, Any]) -> SubmitResult:
     """Every case, one look after the other under a lock on the person's row."""
     item = Item.objects.filter(pk=answer.item, study=study).first()
     if item is None:
@@ -103,18 +105,26 @@ def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: 
     return SubmitResult(annotation, stored, session_progress(participation, has_just_answered=True))
 
 
-def categories_of(study_id: int, locked_hash: str) -> frozenset[str]:
-    """The names a category can have; a launched study's are locked, so they are read once per process."""
-    return locked_categories(study_id, locked_hash) if locked_hash else read_categories(study_id)
+class Asked(NamedTuple):
+    """What a study asks: its questions, and the names a category can have."""
+
+    questions: tuple[Question, ...]
+    categories: frozenset[str]
 
 
-def read_categories(study_id: int) -> frozenset[str]:
-    return frozenset(Category.objects.filter(study_id=study_id).values_list("name", flat=True))
+def asked_in(study: Study) -> Asked:
+    """A launched study's are locked, so they are read once per process."""
+    return locked_asked(study.pk, study.locked_hash) if study.locked_hash else read_asked(study)
+
+
+def read_asked(study: Study) -> Asked:
+    names = Category.objects.filter(study_id=study.pk).values_list("name", flat=True)
+    return Asked(questions_of(study), frozenset(names))
 
 
 @lru_cache(maxsize=256)
-def locked_categories(study_id: int, locked_hash: str) -> frozenset[str]:
-    return read_categories(study_id)
+def locked_asked(study_id: int, locked_hash: str) -> Asked:
+    return read_asked(Study.objects.only("protocol", "protocol_options").get(pk=study_id))
 
 
 def participation_for_update(study: Study, annotator: User) -> Participation:
@@ -150,7 +160,7 @@ def replay(sent: Annotation, submission: Submission) -> Annotation:
     is_same = (
         sent.annotator_id == submission.participation.user_id
         and sent.item_id == submission.item.pk
-        and sent.payload == submission.payload.as_dict()
+        and sent.payload == submission.payload
     )
     if not is_same:
         raise AnswerError("The UUID of this answer is already another answer's; make a new one.")
@@ -182,20 +192,22 @@ def record_new(submission: Submission, slot_id: int | None) -> Annotation:
 
 def build_scored(submission: Submission) -> Annotation:
     item, payload = submission.item, submission.payload
-    annotation = build(submission.answer, payload, study_id=item.study_id, person=submission.person)
+    study = submission.participation.study
+    annotation = build(submission.answer, payload, study=study, person=submission.person)
     annotation.is_gold_right = score(item, payload)
     return annotation
 
 
-def build(answer: Answer, payload: Payload, *, study_id: int, person: User) -> Annotation:
+def build(answer: Answer, payload: dict[str, Any], *, study: Study, person: User) -> Annotation:
     visible_ms = answer.timing.get("visible_ms")
     return Annotation(
-        uuid=answer.uuid, study_id=study_id, item_id=answer.item, annotator=person,
-        is_simulated=person.is_simulated, patch_rating=payload.patch_rating, image_rating=payload.image_rating,
-        category=payload.category, label=payload.label, payload=payload.as_dict(), timing=dict(answer.timing),
+        uuid=answer.uuid, study_id=study.pk, item_id=answer.item, annotator=person,
+        is_simulated=person.is_simulated, payload=payload, timing=dict(answer.timing),
+        **columns_of(asked_in(study).questions, payload),
         shown_at=moment_or_none(answer.timing.get("shown_at")), submitted_at=answer.submitted_at,
         visible_ms=visible_ms if isinstance(visible_ms, int) and 0 <= visible_ms < 2**31 else None,
         protocol_version=answer.protocol_version, guideline_version=answer.guideline_version,
+        study_version=study.version, vocabulary_version=study.vocabulary_version,
         stimulus_id=answer.stimulus_id, app_version=__version__,
     )  # fmt: skip
 

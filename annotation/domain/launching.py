@@ -16,6 +16,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from annotation.domain.answer_message import AnswerError
 from annotation.domain.controls import (
     CONTROL_CONDITIONS,
     Cell,
@@ -27,7 +28,7 @@ from annotation.domain.controls import (
     reference_item,
 )
 from annotation.domain.features import pole_file_name
-from annotation.domain.protocol import AnswerError, validate_accepted
+from annotation.domain.protocols import questions_of, validate_accepted
 from annotation.domain.runs import create_run
 from annotation.domain.sampling import SamplingError, study_dictionaries, study_sample, study_spec
 from annotation.domain.storage import artifact_store
@@ -37,8 +38,8 @@ from annotation.models.study import QUEUE_KEYS
 from workers.artifacts import Artifact, canonical_json
 
 LOCKED_FIELDS = (
-    "protocol", "protocol_version", "seed", "sampler", "exclusions", "overlap", "core_overlap", "core_share",
-    "control_share", "control_kinds", "catch_share", "gold_share", "consent_text", "consent_version",
+    "protocol", "protocol_version", "protocol_options", "seed", "sampler", "exclusions", "overlap", "core_overlap",
+    "core_share", "control_share", "control_kinds", "catch_share", "gold_share", "consent_text", "consent_version",
 )  # fmt: skip
 STAGE = "freeze-stimuli"
 PRACTICE = "practice"
@@ -123,9 +124,9 @@ def planned_items(study: Study) -> list[PlannedItem]:
 
 
 def check_references(study: Study) -> None:
-    names = set(study.categories.values_list("name", flat=True))
+    names, questions = set(study.categories.values_list("name", flat=True)), questions_of(study)
     for reference in study.reference_items.all():
-        validate_accepted(reference.accepted, categories=names)
+        validate_accepted(questions, reference.accepted, categories=names)
 
 
 def settings_hash(study: Study) -> str:

@@ -1,19 +1,20 @@
 """The player's keys: one table that drives the handler, the hints on the buttons, the help and the form's refusals.
 
-A chord is how a key is recognized. ``code:KeyQ`` is a place on the keyboard whatever it prints (KeyboardEvent.code),
-``shift+code:Digit1`` the same with Shift held, ``key:s`` the letter whatever its place (KeyboardEvent.key). Ratings go
-by place, so that they lie in a row on every keyboard; words go by letter.
+What every protocol has (move, look, tell) stands here; the keys of its questions come with its choices
+(annotation.domain.protocols.choices says what a chord is), those of the categories with the study.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypedDict
+
+from annotation.domain.protocols import PROTOCOLS, Kind, Protocol, Question
 
 
 class Binding(NamedTuple):
-    """One thing the player does and the keys that do it."""
+    """One thing the player does and the keys that do it; `question` is set where it answers one."""
 
     action: str
     chords: tuple[str, ...]
@@ -21,6 +22,7 @@ class Binding(NamedTuple):
     help: str
     group: str
     value: int | str | None = None
+    question: str = ""
 
 
 class BindingRow(TypedDict):
@@ -32,42 +34,10 @@ class BindingRow(TypedDict):
     help: str
     group: str
     value: int | str | None
+    question: str
 
 
-RATING_WORDS = ("no", "a hint", "mostly", "clearly")
-IMAGE_LETTERS = ("q", "w", "e", "r")
-
-
-def rating_bindings() -> list[Binding]:
-    patches = [
-        Binding(
-            "rate-patches", (f"code:Digit{n}", f"code:Numpad{n}"), str(n), f"patches: {word}", "Rate the patches", n
-        )
-        for n, word in enumerate(RATING_WORDS, start=1)
-    ]
-    images = [
-        Binding(
-            "rate-images",
-            (f"shift+code:Digit{n}", f"code:Key{letter.upper()}"),
-            letter,
-            f"images: {word} (or Shift+{n})",
-            "Rate the images",
-            n,
-        )
-        for n, (word, letter) in enumerate(zip(RATING_WORDS, IMAGE_LETTERS, strict=True), start=1)
-    ]
-    cannot_tell_patches = Binding(
-        "rate-patches", ("code:Digit0", "code:Numpad0"), "0", "patches: can’t tell", "Rate the patches", None
-    )
-    cannot_tell_images = Binding(
-        "rate-images", ("shift+code:Digit0", "code:KeyT"), "t", "images: can’t tell (or Shift+0)", "Rate the images"
-    )
-    return [*patches, cannot_tell_patches, *images, cannot_tell_images]
-
-
-FIXED_BINDINGS: tuple[Binding, ...] = (
-    *rating_bindings(),
-    Binding("label", ("key:/",), "/", "write the label; Tab takes the suggestion", "Label"),
+SHARED_BINDINGS: tuple[Binding, ...] = (
     Binding("submit", ("key:Enter",), "Enter", "send and go on", "Move"),
     Binding("back", ("key:Backspace",), "⌫", "back to an earlier answer (the last 20)", "Move"),
     Binding("skip", ("key:s",), "s", "skip, with a reason", "Move"),
@@ -83,6 +53,31 @@ FIXED_BINDINGS: tuple[Binding, ...] = (
     Binding("report", ("key:i",), "i", "report the image under the pointer or in focus", "Tell us"),
     Binding("help", ("key:?",), "?", "this page", "Tell us"),
 )
+TEXT_BINDING = ("label", ("key:/",), "/", "write; Tab takes the suggestion")
+MARK_BINDING = ("mark", ("key:m",), "m", "mark the patch in focus, or take the mark away")
+
+
+def question_bindings(questions: Sequence[Question]) -> list[Binding]:
+    """The keys of a protocol's questions: of each choice, and of the first text and the marks."""
+    bindings: list[Binding] = []
+    for question in questions:
+        for choice in question.choices:
+            words = choice.help or choice.word
+            bindings.append(
+                Binding("answer", choice.chords, choice.hint, words, question.text, choice.value, question.name)
+            )
+    for kind, (action, chords, hint, words) in ((Kind.TEXT, TEXT_BINDING), (Kind.MARKS, MARK_BINDING)):
+        asked = next((question for question in questions if question.kind is kind), None)
+        if asked is not None:
+            bindings.append(Binding(action, chords, hint, words, asked.text, question=asked.name))
+    return bindings
+
+
+def category_bindings(categories: Iterable[tuple[str, str]]) -> list[Binding]:
+    """Bindings of (name, key) pairs."""
+    return [
+        Binding("answer", (f"key:{key}",), key, name, "Category", name, "category") for name, key in categories if key
+    ]
 
 
 def printed(chord: str) -> str:
@@ -100,20 +95,37 @@ def clashes(bindings: Iterable[Binding]) -> list[str]:
     return sorted(key for key, n in counts.items() if n > 1)
 
 
-RESERVED_KEYS = frozenset(
-    printed(chord) for binding in FIXED_BINDINGS for chord in binding.chords if len(printed(chord)) == 1
+def fixed_bindings(protocol: Protocol) -> list[Binding]:
+    """What a protocol's player binds whatever the study's categories are, with its largest number of cells."""
+    options = protocol.settle_options({})
+    return [*SHARED_BINDINGS, *question_bindings(protocol.questions(options))]
+
+
+def asks_category(protocol: Protocol) -> bool:
+    questions = protocol.questions(protocol.settle_options({}))
+    return any(question.kind is Kind.CATEGORY for question in questions)
+
+
+def reserved_keys(protocol: Protocol) -> frozenset[str]:
+    """The letters and signs that a category cannot have."""
+    taken = (printed(chord) for binding in fixed_bindings(protocol) for chord in binding.chords)
+    return frozenset(key for key in taken if len(key) == 1)
+
+
+RESERVED_KEYS: frozenset[str] = frozenset().union(
+    *(reserved_keys(protocol) for protocol in PROTOCOLS.values() if asks_category(protocol))
 )
 
 
-def category_bindings(categories: Iterable[tuple[str, str]]) -> list[Binding]:
-    """Bindings of (name, key) pairs."""
-    return [Binding("category", (f"key:{key}",), key, name, "Category", name) for name, key in categories]
-
-
-def key_table(categories: Iterable[tuple[str, str]]) -> list[BindingRow]:
+def key_table(questions: Sequence[Question], categories: Iterable[tuple[str, str]]) -> list[BindingRow]:
     """The whole table for one study, as the page receives it."""
-    bindings = [*FIXED_BINDINGS, *category_bindings(categories)]
+    has_category = any(question.kind is Kind.CATEGORY for question in questions)
+    bindings = [*SHARED_BINDINGS, *question_bindings(questions)]
+    bindings += category_bindings(categories) if has_category else []
     return [
-        BindingRow(action=b.action, chords=list(b.chords), hint=b.hint, help=b.help, group=b.group, value=b.value)
+        BindingRow(
+            action=b.action, chords=list(b.chords), hint=b.hint, help=b.help, group=b.group, value=b.value,
+            question=b.question,
+        )
         for b in bindings
-    ]
+    ]  # fmt: skip

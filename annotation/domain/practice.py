@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotation.domain.participation import ParticipationError, Step, next_step
-from annotation.domain.protocol import questions_right, validate_payload
+from annotation.domain.protocols import questions_of, questions_right, validate
 from annotation.models import Participation, PracticeAnswer, ReferenceItem
 
 
@@ -52,11 +52,11 @@ def check_practice(*, participation: Participation, reference: ReferenceItem, pa
     if reference.study_id != participation.study_id or reference.kind != ReferenceItem.Kind.PRACTICE:
         raise ParticipationError("This is no practice item of the study.")
     categories = set(participation.study.categories.values_list("name", flat=True))
-    answer = validate_payload(payload, categories=categories)
+    answer = validate(questions_of(participation.study), payload, categories=categories)
     right = questions_right(answer, reference.accepted)
     with transaction.atomic():
         PracticeAnswer.objects.create(
-            reference=reference, annotator=participation.user, payload=answer.as_dict(), is_right=all(right.values())
+            reference=reference, annotator=participation.user, payload=answer, is_right=all(right.values())
         )
         n_answered, n_items = settle_practice(participation)
     return Feedback(all(right.values()), right, dict(reference.accepted), reference.reason, n_answered, n_items)

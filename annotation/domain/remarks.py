@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import F
 
+from annotation.domain.answer_message import AnswerError
 from annotation.domain.answers import bar_item, participation_for_update
-from annotation.domain.protocol import AnswerError
 from annotation.domain.stimuli import image_of_cell
 from annotation.models import Image, ImageReport, Item, Participation, Remark, Slot, Study, User
 

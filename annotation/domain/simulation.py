@@ -17,9 +17,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from annotation.domain.answer_message import Answer
 from annotation.domain.answers import submit_answer
 from annotation.domain.participation import current_guideline, new_annotator
-from annotation.domain.protocol import Answer
 from annotation.domain.queue import claim_slots
 from annotation.domain.simulated_sight import Finding, Sight, known_images_of, look
 from annotation.domain.studies import StudyError, log_event

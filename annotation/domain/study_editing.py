@@ -12,8 +12,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from annotation.domain.answer_message import AnswerError
 from annotation.domain.player_keys import RESERVED_KEYS
-from annotation.domain.protocol import AnswerError, validate_accepted
+from annotation.domain.protocols import questions_of, validate_accepted
 from annotation.domain.studies import StudyError, log_event
 from annotation.models import Category, Feature, Participation, ReferenceItem, Role, Study, User
 
@@ -81,7 +82,8 @@ def add_reference(
 
 def settle_accepted(study: Study, accepted: Mapping[str, Any]) -> dict[str, list[Any]]:
     try:
-        return validate_accepted(accepted, categories=set(study.categories.values_list("name", flat=True)))
+        names = set(study.categories.values_list("name", flat=True))
+        return validate_accepted(questions_of(study), accepted, categories=names)
     except AnswerError as error:
         raise StudyError(str(error)) from error
 

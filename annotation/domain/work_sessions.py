@@ -24,14 +24,18 @@ from annotation.models import Participation, Study, User
 
 
 def columns(model: type[Model], *names: str) -> tuple[str, ...]:
-    """In the order of the model's fields, which from_db wants; what is left out is read when somebody asks for it."""
+    """In the order of the model's fields, which from_db wants; what is left out is read when somebody asks for it.
+
+    No JSON: a plain cursor gives it as text.
+    """
     return tuple(field.attname for field in model._meta.concrete_fields if field.attname in names)
 
 
 USER_COLUMNS = columns(User, "id", "username", "password", "is_active", "is_superuser", "is_simulated", "role")
 STUDY_COLUMNS = columns(
     Study, "id", "name", "slug", "state", "session_length", "n_items", "stimuli_digest", "locked_hash",
-    "consent_version",
+    "consent_version", "protocol", "version", "vocabulary_version", "vocabulary_mode",
+    "queue_order", "max_per_person", "min_viewing_ms",
 )  # fmt: skip
 PARTICIPATION_COLUMNS = columns(
     Participation, "id", "study_id", "user_id", "role", "n_done", "guideline_version", "consent_version"

@@ -12,6 +12,7 @@ from annotation.models.catalog import (
     Readout,
     VisionModel,
 )
+from annotation.models.explanation import Explanation, ExplanationSet
 from annotation.models.people import ApiToken, Role, User
 from annotation.models.run import PLAN_PHASE, Chunk, Run, RunLogLine, RunMetric, Worker
 from annotation.models.study import (
@@ -38,6 +39,8 @@ __all__ = [
     "Condition",
     "Dictionary",
     "ExemplarSet",
+    "Explanation",
+    "ExplanationSet",
     "ExportFile",
     "Feature",
     "Guideline",

@@ -12,8 +12,14 @@ from annotation.models.study import Item, ReferenceItem, Slot, Study
 class Annotation(models.Model):
     """One answer given. An edit is a new row that names the row it revises; only the last is current.
 
-    Ratings: 1 no, 2 a hint, 3 mostly, 4 clearly, null cannot tell. Interpretable is 3 or 4.
+    The payload holds the whole answer as the study's protocol asks it; what is filtered and counted often has a column
+    besides. Ratings: 1 no, 2 a hint, 3 mostly, 4 clearly, null cannot tell. Interpretable is 3 or 4.
     """
+
+    class Source(models.TextChoices):
+        WEB = "web", "given here"
+        IMPORT = "import", "imported"
+        BUNDLE = "bundle", "given elsewhere, from a bundle"
 
     uuid = models.UUIDField(unique=True, help_text="Made by the client: the same answer sent twice is one row.")
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="annotations", db_index=False)
@@ -30,6 +36,8 @@ class Annotation(models.Model):
     image_rating = models.SmallIntegerField(null=True, blank=True)
     category = models.CharField(max_length=60, blank=True)
     label = models.CharField(max_length=200, blank=True)
+    choice = models.CharField(max_length=60, blank=True, help_text="The main choice of protocols that have one.")
+    confidence = models.SmallIntegerField(null=True, blank=True, help_text="1 a guess, 2 fairly sure, 3 sure.")
     payload = models.JSONField(default=dict)
     timing = models.JSONField(default=dict)
     shown_at = models.DateTimeField(null=True, blank=True)
@@ -38,6 +46,9 @@ class Annotation(models.Model):
     visible_ms = models.IntegerField(null=True, blank=True)
     protocol_version = models.CharField(max_length=12)
     guideline_version = models.IntegerField()
+    study_version = models.CharField(max_length=12, default="1.0")
+    vocabulary_version = models.IntegerField(default=1)
+    source = models.CharField(max_length=10, choices=Source, default=Source.WEB)
     stimulus_id = models.CharField(max_length=64)
     app_version = models.CharField(max_length=40)
     is_gold_right = models.BooleanField(null=True, blank=True)

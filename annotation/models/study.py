@@ -32,6 +32,7 @@ class Condition(models.TextChoices):
     RESIDUAL_BASIS = "residual_basis", "residual basis"
     UNTRAINED_DICTIONARY = "untrained_dictionary", "untrained dictionary"
     SHUFFLED = "shuffled", "patches shuffled between features"
+    SHUFFLED_EXPLANATION = "shuffled_explanation", "explanation of another feature"
     CATCH = "catch", "catch item"
     GOLD = "gold", "gold item"
 
@@ -44,11 +45,45 @@ class Study(models.Model):
         PAUSED = "paused", "paused"
         CLOSED = "closed", "closed"
 
+    class QueueOrder(models.TextChoices):
+        BREADTH = "breadth", "every item once before any twice"
+        UNCERTAINTY = "uncertainty", "items people disagree on first"
+        FINISH = "finish", "finish what was begun"
+
+    class VocabularyMode(models.TextChoices):
+        FIXED = "fixed", "only the listed terms"
+        EXTENSIBLE = "extensible", "the listed terms, and new ones after a look at those near"
+        OPEN = "open", "any words"
+
     name = models.CharField(max_length=120)
     slug = models.SlugField(max_length=80, unique=True)
     description = models.TextField(blank=True)
     protocol = models.CharField(max_length=40, default="rate-describe-categorise")
     protocol_version = models.CharField(max_length=12, default="1.0")
+    protocol_options = models.JSONField(default=dict, help_text="See the options of the protocol.")
+    version = models.CharField(
+        max_length=12, default="1.0", help_text="major.minor of the settings: see study versions."
+    )
+    pilot_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="pilots")
+    explanations = models.ForeignKey(
+        "ExplanationSet", null=True, blank=True, on_delete=models.PROTECT, related_name="studies"
+    )
+    embeddings_digest = models.CharField(max_length=64, blank=True, help_text="Image embeddings for hard contrasts.")
+    alignment_digest = models.CharField(max_length=64, blank=True, help_text="Pairs of two dictionaries' features.")
+    preregistration = models.JSONField(default=dict, help_text="Hypotheses, N, exclusions, stopping rule.")
+    ineligible = models.JSONField(default=list, help_text="Features that could not be shown, each with the reason.")
+    queue_order = models.CharField(max_length=12, choices=QueueOrder, default=QueueOrder.BREADTH)
+    max_per_person = models.IntegerField(null=True, blank=True, help_text="Judgements one person may give; empty: any.")
+    stopping = models.JSONField(default=dict, help_text="half_width and min_judgements; empty: until all is judged.")
+    gold_schedule = models.JSONField(
+        default=list, help_text="[[from how many answers, share of gold], ...]; empty: gold lies among the rest."
+    )
+    repeat_share = models.FloatField(default=0.03, help_text="Of a person's items, shown again on an invited return.")
+    min_viewing_ms = models.IntegerField(default=0, help_text="No answer is taken before an item was seen this long.")
+    pass_mark = models.FloatField(default=0.0, help_text="Share of practice items to get right; 0: reading is enough.")
+    practice_rounds = models.IntegerField(default=3, help_text="Rounds of practice a person may take; 0: any number.")
+    vocabulary_mode = models.CharField(max_length=12, choices=VocabularyMode, default=VocabularyMode.OPEN)
+    vocabulary_version = models.IntegerField(default=1)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     is_simulated = models.BooleanField(default=False, help_text="Filled by simulated annotators; marked everywhere.")
     seed = models.BigIntegerField(default=0)
@@ -202,6 +237,13 @@ class Item(models.Model):
     )  # fmt: skip
     reference = models.ForeignKey(ReferenceItem, null=True, blank=True, on_delete=models.PROTECT, related_name="items")
     repeat_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="repeats")
+    other_feature = models.ForeignKey(
+        Feature, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="The second feature of a pair.",
+    )  # fmt: skip
+    variant = models.CharField(max_length=40, blank=True, help_text="Kind of contrast, as the protocol names it.")
+    text = models.CharField(max_length=500, blank=True, help_text="The explanation or class that is shown.")
+    truth = models.JSONField(default=dict, help_text="The right answer, where the stimulus has one; server only.")
     stratum = models.CharField(max_length=60, blank=True)
     is_core = models.BooleanField(default=False)
     seed = models.BigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""What the player is told when its page opens: addresses, questions, keys, versions."""
+"""What the player is told when its page opens: addresses, the board, questions, keys, versions."""
 
 from __future__ import annotations
 
@@ -7,43 +7,46 @@ from typing import Any
 from django.urls import reverse
 
 from annotation.domain.participation import current_guideline, session_progress
-from annotation.domain.player_keys import FIXED_BINDINGS, key_table
+from annotation.domain.player_keys import key_table
+from annotation.domain.protocols import Kind, Question, protocol_of, questions_of
 from annotation.models import Participation, Study, User
 
-QUESTION_TEXTS = (
-    ("patch_rating", "rate-patches", "Do the patches share something you could name?"),
-    ("image_rating", "rate-images", "Do the images?"),
-)
-CHOICE_WORDS = {1: "no", 2: "a hint", 3: "mostly", 4: "clearly", None: "can’t tell"}
 ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms")
 
 
-def questions() -> list[dict[str, Any]]:
-    """The two ratings with their choices; the hints come from the key table."""
-    hints = {(b.action, b.value): b.hint for b in FIXED_BINDINGS}
-    return [
-        {
-            "name": name,
-            "action": action,
-            "text": text,
-            "choices": [
-                {"value": "null" if value is None else value, "word": word, "hint": hints[action, value]}
-                for value, word in CHOICE_WORDS.items()
-            ],
-        }
-        for name, action, text in QUESTION_TEXTS
-    ]
+def question_rows(study: Study) -> list[dict[str, Any]]:
+    """The study's questions as the page draws them; the hints come from the choices."""
+    return [question_row(question) for question in questions_of(study)]
+
+
+def question_row(question: Question) -> dict[str, Any]:
+    return {
+        "name": question.name,
+        "kind": question.kind.value,
+        "text": question.text,
+        "panel": question.panel,
+        "n_cells": question.n_cells,
+        "is_required": question.is_required,
+        "max_length": question.max_length if question.kind is Kind.TEXT else 0,
+        "choices": [{"value": choice.value, "word": choice.word, "hint": choice.hint} for choice in question.choices],
+    }
 
 
 def base_config(study: Study, user: User, mode: str) -> dict[str, Any]:
-    guideline = current_guideline(study)
+    guideline, protocol = current_guideline(study), protocol_of(study)
     return {
         "mode": mode,
         "study": study.slug,
         "user": user.pk,
+        "protocol": protocol.name,
         "protocol_version": study.protocol_version,
         "guideline_version": guideline.version if guideline else 0,
-        "keys": key_table(study.categories.values_list("name", "key")),
+        "layout": protocol.layout,
+        "panels": [panel._asdict() for panel in protocol.panels],
+        "questions": question_rows(study),
+        "submits_at_once": protocol.submits_at_once,
+        "min_viewing_ms": study.min_viewing_ms,
+        "keys": key_table(questions_of(study), study.categories.values_list("name", "key")),
         "done": 0,
     }
 

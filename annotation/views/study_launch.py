@@ -11,9 +11,10 @@ from django.urls import path, reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotation.domain.answer_message import AnswerError, parse_id
 from annotation.domain.launching import launch_problems, launch_study, settle_failed_launch
 from annotation.domain.preview_stimulus import preview_stimulus
-from annotation.domain.protocol import AnswerError, parse_id, questions_right, validate_payload
+from annotation.domain.protocols import questions_of, questions_right, validate
 from annotation.domain.runs import is_served, run_progress
 from annotation.domain.stimuli import StimulusError, stimulus_for_player
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
@@ -125,7 +126,8 @@ def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
         payload = body.get("payload")
         if not isinstance(payload, dict):
             raise RequestError("The answer has no payload.")
-        answer = validate_payload(payload, categories=set(study.categories.values_list("name", flat=True)))
+        names = set(study.categories.values_list("name", flat=True))
+        answer = validate(questions_of(study), payload, categories=names)
         pk = parse_id(body.get("reference"), "reference")
         if pk == 0:
             return JsonResponse(

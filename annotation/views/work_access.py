@@ -17,8 +17,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 
+from annotation.domain.answer_message import AnswerError
 from annotation.domain.participation import ParticipationError, Step, next_step
-from annotation.domain.protocol import AnswerError
 from annotation.domain.stimuli import StimulusError
 from annotation.domain.work_sessions import recognize, remember
 from annotation.models import Participation, Role, Study

@@ -10,10 +10,10 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
+from annotation.domain.answer_message import parse_answer, parse_id, parse_uuid
 from annotation.domain.answers import submit_answer
 from annotation.domain.participation import session_progress
 from annotation.domain.practice import check_practice
-from annotation.domain.protocol import Payload, parse_answer, parse_id, parse_uuid
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
@@ -147,8 +147,7 @@ def feedback_reply(
     """What the player shows after a practice answer."""
     questions = [
         {"name": name, "given": given.get(name), "accepted": accepted[name], "is_right": right[name]}
-        for name in Payload.__dataclass_fields__
-        if name in right
+        for name in right
     ]
     return {"is_right": all(right.values()), "questions": questions, "reason": reason}
 

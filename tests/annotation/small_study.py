@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
-from annotation.domain.protocol import Answer
+from annotation.domain.answer_message import Answer
 from annotation.models import (
     Category,
     Condition,

@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from annotation.domain.answer_message import Answer, AnswerError
 from annotation.domain.answers import SubmitResult, submit_answer
-from annotation.domain.protocol import Answer, AnswerError
 from annotation.domain.queue import claim_slots, expire_leases
 from annotation.models import Annotation, Item, Participation, Slot, Study, Term, User
 from tests.annotation.small_study import SmallStudy, make_answer, make_person, make_study

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from annotation.domain.answer_message import AnswerError, parse_answer
 from annotation.domain.answers import submit_answer
 from annotation.domain.participation import (
     ParticipationError,
@@ -19,7 +20,7 @@ from annotation.domain.participation import (
     session_progress,
 )
 from annotation.domain.practice import check_practice, next_practice_item
-from annotation.domain.protocol import AnswerError, parse_answer, validate_accepted
+from annotation.domain.protocols import PROTOCOLS, validate_accepted
 from annotation.domain.queue import claim_slots
 from annotation.domain.remarks import RemarkText, add_remark
 from annotation.domain.studies import write_guideline
@@ -217,7 +218,7 @@ def test_a_malformed_answer_names_what_is_wrong(changes: dict[str, Any], sentenc
 )
 def test_wrong_accepted_answers_are_refused(accepted: dict[str, list[Any]], sentence: str) -> None:
     with pytest.raises(AnswerError, match=sentence):
-        validate_accepted(accepted, categories={"shape"})
+        validate_accepted(PROTOCOLS["rate-describe-categorise"].questions({}), accepted, categories={"shape"})
 
 
 def test_a_skipped_item_can_still_be_answered_late() -> None:

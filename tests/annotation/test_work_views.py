@@ -14,7 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotation.domain.player_keys import FIXED_BINDINGS, RESERVED_KEYS, category_bindings, clashes
+from annotation.domain.player_keys import RESERVED_KEYS, category_bindings, clashes, fixed_bindings
+from annotation.domain.protocols import PROTOCOLS
 from annotation.domain.studies import DEFAULT_CATEGORIES
 from annotation.domain.work_sessions import remember
 from annotation.models import (
@@ -35,6 +36,7 @@ from tests.factories import CATEGORIES, OpenStudy, make_annotator, make_open_stu
 pytestmark = pytest.mark.django_db
 ENDPOINTS = ("claim", "answers", "remarks", "reports", "heartbeat", "release", "practice/answers")
 PASSWORD = "a long password"
+RATE = PROTOCOLS["rate-describe-categorise"]
 PAGES = ("", "consent/", "guideline/", "practice/")
 
 
@@ -74,8 +76,8 @@ def answer_to(work: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def test_no_two_bindings_want_the_same_key() -> None:
     for categories in (CATEGORIES, DEFAULT_CATEGORIES):
-        assert clashes([*FIXED_BINDINGS, *category_bindings(categories)]) == []
-    assert clashes([*FIXED_BINDINGS, *category_bindings([("skies", "s")])]) == ["s"]
+        assert clashes([*fixed_bindings(RATE), *category_bindings(categories)]) == []
+    assert clashes([*fixed_bindings(RATE), *category_bindings([("skies", "s")])]) == ["s"]
 
 
 def test_the_reserved_keys_are_those_the_player_uses_itself() -> None:
@@ -208,7 +210,7 @@ def test_the_player_is_told_its_study(here: OpenStudy, ada: User) -> None:
     page = signed_in(ada).get(f"/work/{here.study.slug}/")
     config = page.context["config"]
     assert (config["mode"], config["done"], config["session_length"]) == ("work", 5, 7)
-    assert [row["value"] for row in config["keys"] if row["action"] == "category"] == [name for name, _ in CATEGORIES]
+    assert [row["value"] for row in config["keys"] if row["question"] == "category"] == [name for name, _ in CATEGORIES]
     assert "condition" not in page.content.decode()
 
 

@@ -1,0 +1,192 @@
+"""The questions a protocol asks, and when an answer to them is well formed.
+
+A protocol is a list of questions; the player draws them, the server validates by them, gold and practice are scored by
+them. Kinds: *choice* (one value of a list), *cell* (one cell of a panel), *cells* (any cells of a panel), *marks*
+(patches of the cells of a panel), *category* (one of the study's), *text*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from annotation.domain.answer_message import AnswerError, text_of
+
+Value = int | str | None
+MOST_MARKS = 4096
+
+
+class Kind(StrEnum):
+    CHOICE = "choice"
+    CELL = "cell"
+    CELLS = "cells"
+    MARKS = "marks"
+    CATEGORY = "category"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One possible answer: its value, the word on the button, and the keys that give it."""
+
+    value: Value
+    word: str
+    chords: tuple[str, ...]
+    hint: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question. `column` names the typed column of Annotation that holds the answer besides the payload."""
+
+    name: str
+    kind: Kind
+    text: str
+    choices: tuple[Choice, ...] = ()
+    panel: str = ""
+    n_cells: int = 0
+    is_required: bool = True
+    column: str = ""
+    max_length: int = 200
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return tuple(choice.value for choice in self.choices)
+
+    @property
+    def can_be_scored(self) -> bool:
+        """Whether accepted answers can be listed for it."""
+        return self.kind in {Kind.CHOICE, Kind.CELL, Kind.CATEGORY}
+
+
+def validate(
+    questions: Sequence[Question], payload: Mapping[str, Any], *, categories: Collection[str] = ()
+) -> dict[str, Any]:
+    """The payload with its types settled, a value for every question; raises AnswerError naming what is wrong."""
+    unknown = sorted(set(payload) - {question.name for question in questions})
+    if unknown:
+        raise AnswerError(f"The answer has a part '{unknown[0]}' that this protocol does not ask for.")
+    return {question.name: settled(question, payload, categories) for question in questions}
+
+
+def settled(question: Question, payload: Mapping[str, Any], categories: Collection[str]) -> Any:
+    if question.name not in payload and question.is_required:
+        raise AnswerError(f"The answer has no {question.name}; {asked_for(question)}.")
+    value = payload.get(question.name)
+    match question.kind:
+        case Kind.CHOICE:
+            return choice_of(question, value) if question.name in payload else None
+        case Kind.CELL:
+            return cell_of(question, value)
+        case Kind.CELLS:
+            return cells_of(question, value)
+        case Kind.MARKS:
+            return marks_of(question, value)
+        case Kind.CATEGORY:
+            return category_of(question, value, categories)
+        case Kind.TEXT:
+            return words_of(question, value)
+
+
+def asked_for(question: Question) -> str:
+    """What can be given, in words."""
+    if question.kind is Kind.CHOICE:
+        named = ", ".join("null" if value is None else str(value) for value in question.values)
+        return f"it can be {named}"
+    if question.kind is Kind.CELL:
+        return f"it is a number from 0 to {question.n_cells - 1}"
+    return "it is asked for"
+
+
+def choice_of(question: Question, value: Any) -> Value:
+    is_same_type = any(value == allowed and type(value) is type(allowed) for allowed in question.values)
+    if not is_same_type:
+        raise AnswerError(f"The {question.name} is {value!r}; {asked_for(question)}.")
+    chosen: Value = value
+    return chosen
+
+
+def cell_of(question: Question, value: Any) -> int | None:
+    if value is None and not question.is_required:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < question.n_cells:
+        raise AnswerError(f"The {question.name} is {value!r}; {asked_for(question)}.")
+    return value
+
+
+def cells_of(question: Question, value: Any) -> list[int]:
+    if not isinstance(value, list) or len(value) > question.n_cells:
+        raise AnswerError(f"The {question.name} must be a list of at most {question.n_cells} numbers.")
+    if len({cell_of(question, cell) for cell in value}) != len(value):
+        raise AnswerError(f"The {question.name} names a picture twice.")
+    return sorted(value)
+
+
+def marks_of(question: Question, value: Any) -> list[list[int]]:
+    """[cell, patch] pairs, sorted; how many patches there are is checked where the stimulus is at hand."""
+    if not isinstance(value, list) or len(value) > MOST_MARKS:
+        raise AnswerError(f"The {question.name} must be a list of at most {MOST_MARKS} pairs [picture, patch].")
+    pairs = set()
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or any(type(part) is not int or part < 0 for part in pair):
+            raise AnswerError(f"A mark is {pair!r}; it must be a pair [picture, patch] of numbers.")
+        if pair[0] >= question.n_cells:
+            raise AnswerError(f"A mark names picture {pair[0]}; there are {question.n_cells}.")
+        pairs.add((pair[0], pair[1]))
+    return [list(pair) for pair in sorted(pairs)]
+
+
+def category_of(question: Question, value: Any, categories: Collection[str]) -> str:
+    category = text_of(value, question.name, 60)
+    if category and category not in categories:
+        raise AnswerError(f"This study has no category '{category}'.")
+    return category
+
+
+def words_of(question: Question, value: Any) -> str:
+    words = " ".join(text_of(value, question.name, question.max_length).split())
+    if question.is_required and not words:
+        raise AnswerError(f"The {question.name} is empty; write a few words.")
+    return words
+
+
+def columns_of(questions: Sequence[Question], payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the typed columns of Annotation, by column."""
+    values: dict[str, Any] = {}
+    for question in questions:
+        value = payload[question.name]
+        if question.column == "choice":
+            values["choice"] = "" if value is None else str(value)
+        elif question.column:
+            values[question.column] = value
+    return values
+
+
+def questions_right(payload: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each question that has accepted answers was answered by one of them."""
+    return {name: payload[name] in list(answers) for name, answers in accepted.items() if name in payload}
+
+
+def validate_accepted(
+    questions: Sequence[Question], accepted: Mapping[str, Any], *, categories: Collection[str] = ()
+) -> dict[str, list[Any]]:
+    """Accepted answers by question, checked; raises AnswerError. At least one question must have some."""
+    by_name = {question.name: question for question in questions if question.can_be_scored}
+    checked: dict[str, list[Any]] = {}
+    for name, answers in accepted.items():
+        if name not in by_name:
+            raise AnswerError(f"'{name}' cannot have accepted answers; {', '.join(by_name)} can.")
+        if not isinstance(answers, list) or not answers:
+            raise AnswerError(f"Give a list of accepted answers for {name}, or leave {name} out.")
+        for answer in answers:
+            try:
+                settled(by_name[name], {name: answer}, categories)
+            except AnswerError as error:
+                raise AnswerError(f"{answer!r} is no possible answer for {name}.") from error
+        checked[name] = list(answers)
+    if not checked:
+        raise AnswerError("Give the accepted answers of at least one question.")
+    return checked
