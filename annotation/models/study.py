@@ -110,6 +110,8 @@ class Study(models.Model):
     n_items = models.IntegerField(default=0)
     n_slots = models.IntegerField(default=0)
     n_slots_done = models.IntegerField(default=0)
+    queue_epoch = models.IntegerField(default=0, help_text="Moves when slots become urgent: people then look there.")
+    n_kept_up = models.IntegerField(default=0, help_text="Judgements given when order and stopping were last looked at.")
 
     class Meta:
         ordering = ["-id"]
@@ -188,6 +190,13 @@ class ReferenceItem(models.Model):
     feature = models.ForeignKey(Feature, on_delete=models.PROTECT, related_name="+")
     accepted = models.JSONField(default=dict)
     reason = models.TextField(blank=True)
+    other_feature = models.ForeignKey(
+        Feature, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="The second feature of a pair.",
+    )  # fmt: skip
+    variant = models.CharField(max_length=40, blank=True)
+    text = models.CharField(max_length=500, blank=True, help_text="The explanation or class that is shown.")
+    truth = models.JSONField(default=dict, help_text="The right answer, frozen with the stimulus; server only.")
     stimulus_id = models.CharField(max_length=64, blank=True)
 
     class Meta:
@@ -213,7 +222,18 @@ class Participation(models.Model):
     n_skipped = models.IntegerField(default=0)
     n_gold = models.IntegerField(default=0)
     n_gold_right = models.IntegerField(default=0)
-    queue_position = models.BigIntegerField(default=new_queue_position)
+    practice_round = models.IntegerField(default=1)
+    screened_out_at = models.DateTimeField(null=True, blank=True, help_text="Practice was not passed in any round.")
+    excluded_at = models.DateTimeField(null=True, blank=True, help_text="No more items; answers in hand are kept apart.")
+    cohort = models.ForeignKey(
+        "Cohort", null=True, blank=True, on_delete=models.PROTECT, related_name="participations"
+    )  # fmt: skip
+    n_repeats = models.IntegerField(default=0, help_text="Own items prepared to be shown again.")
+    queue_start = models.BigIntegerField(default=new_queue_position)
+    queue_position = models.BigIntegerField(default=0)
+    queue_lane = models.IntegerField(null=True, blank=True, help_text="Empty: the next look begins at the first lane.")
+    queue_epoch = models.IntegerField(default=0, help_text="Of the study, when urgent slots were last looked through.")
+    queue_window = models.IntegerField(default=64, help_text="How many slots a look needs to find enough.")
     queue_empty_at = models.DateTimeField(null=True, blank=True, help_text="When a whole lap found nothing to claim.")
     joined_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
@@ -263,7 +283,8 @@ class Slot(models.Model):
     """One judgement wanted; claimed under a lease, never counted.
 
     A *seen* slot is not wanted: it records that the person passed on the item, or answered too late to count, so that
-    one look at (item, annotator) tells whether the item may be offered to that person.
+    one look at (item, annotator) tells whether the item may be offered to that person. A *waiting* slot is not wanted
+    either: a check (gold of a schedule, or one of their own items again) that comes among the person's next items.
     """
 
     class State(models.TextChoices):
@@ -272,10 +293,14 @@ class Slot(models.Model):
         DONE = "done", "done"
         SEEN = "seen", "seen without an answer that counts"
         WITHDRAWN = "withdrawn", "withdrawn"
+        WAITING = "waiting", "kept for its annotator"
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots", db_index=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="slots")
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    lane = models.IntegerField(
+        default=1, help_text="Lanes are walked in order; see annotation.domain.queue_lanes. Below 0: checks."
+    )
     random_key = models.IntegerField(
         default=0, help_text="Place in the ring that everybody walks from their own start."
     )
@@ -288,12 +313,13 @@ class Slot(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["item", "annotator"],
-                condition=Q(state__in=["leased", "done", "seen"]),
+                condition=Q(state__in=["leased", "done", "seen", "waiting"]),
                 name="slot_once_per_annotator",
             )
         ]
         indexes = [
-            models.Index(fields=["study", "random_key"], condition=Q(state="open"), name="slot_open"),
+            models.Index(fields=["study", "lane", "random_key"], condition=Q(state="open"), name="slot_open"),
+            models.Index(fields=["annotator", "study", "lane"], condition=Q(state="waiting"), name="slot_waiting"),
             models.Index(fields=["study", "lease_until"], condition=Q(state="leased"), name="slot_leased"),
             models.Index(fields=["annotator", "study"], condition=Q(state="leased"), name="slot_leased_to"),
         ]
