@@ -140,7 +140,12 @@ def sheet_of(seed: int) -> Sheet:
             | {"zoom": [large["x"], large["y"], ZOOM, ZOOM], "value": round(1 - index / 20, 3), "image_index": index}
             | {"map": base64.b64encode(heat_of(center)).decode()}
         )
-    return Sheet(as_webp(sprite), as_webp(zoom), {"grid": [GRID, GRID], "patches": patches, "images": images})
+    panels = [
+        {"name": "patches", "kind": "patches", "cells": patches},
+        {"name": "images", "kind": "images", "cells": images},
+    ]
+    record = {"grid": [GRID, GRID], "panels": panels, "text": "", "truth": {}}
+    return Sheet(as_webp(sprite), as_webp(zoom), record)
 
 
 def as_webp(picture: Picture.Image) -> bytes:

@@ -273,7 +273,12 @@ def render(
         sprite.paste(picture, (x, y))
         record = {"x": x, "y": y, "w": PATCH_SIDE, "h": PATCH_SIDE, "box": box}
         patch_records.append(record | {"image_index": patch.image, "patch_index": patch.patch})
-    return sealed(webp(sprite), webp(zoom), geometry, patch_records, image_records)
+    panels = [panel("patches", "patches", patch_records), panel("images", "images", image_records)]
+    return sealed(webp(sprite), webp(zoom), geometry, panels)
+
+
+def panel(name: str, kind: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "kind": kind, "cells": cells}
 
 
 def working_copy(image: Image.Image) -> Image.Image:
@@ -297,10 +302,8 @@ def webp(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def sealed(
-    sprite: bytes, zoom: bytes, geometry: Geometry, patches: list[dict[str, Any]], images: list[dict[str, Any]]
-) -> Stimulus:
-    record = {"grid": list(geometry.grid), "patches": patches, "images": images}
+def sealed(sprite: bytes, zoom: bytes, geometry: Geometry, panels: list[dict[str, Any]]) -> Stimulus:
+    record = {"grid": list(geometry.grid), "panels": panels, "text": "", "truth": {}}
     digest = hashlib.sha256()
     for part in (sprite, zoom, json.dumps(record, sort_keys=True).encode()):
         digest.update(hashlib.sha256(part).digest())

@@ -159,16 +159,11 @@ def write_stimuli() -> str:
 
 def stimulus_record(rng: random.Random) -> dict[str, object]:
     cell = {"x": 0, "y": 0, "w": 96, "h": 96, "image_index": 1}
-    return {
-        "grid": list(GRID),
-        "patches": [cell | {"box": [32, 32, 32, 32], "patch_index": 3} for _ in range(16)],
-        "images": [
-            cell
-            | {
-                "zoom": [0, 0, 384, 384],
-                "value": 0.5,
-                "map": base64.b64encode(rng.randbytes(GRID[0] * GRID[1])).decode(),
-            }
-            for _ in range(16)
-        ],
-    }
+    whole = cell | {"zoom": [0, 0, 384, 384], "value": 0.5}
+    maps = [base64.b64encode(rng.randbytes(GRID[0] * GRID[1])).decode() for _ in range(16)]
+    patches = [cell | {"box": [32, 32, 32, 32], "patch_index": 3} for _ in range(16)]
+    panels = [
+        {"name": "patches", "kind": "patches", "cells": patches},
+        {"name": "images", "kind": "images", "cells": [whole | {"map": one} for one in maps]},
+    ]
+    return {"grid": list(GRID), "panels": panels, "text": "", "truth": {}}

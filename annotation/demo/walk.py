@@ -94,7 +94,7 @@ def answer_some(ada: Visitor, study: Study, say: Say) -> None:
     claimed = ada.post_json(config["urls"]["claim"], {"n": 5, "have": []})
     require(len(claimed["items"]) == 5, f"Five items were asked for and {len(claimed['items'])} came.")
     for item in claimed["items"][:N_ANSWERS]:
-        n_pictures = len(item["stimulus"]["patches"]) + len(item["stimulus"]["images"])
+        n_pictures = sum(len(panel["cells"]) for panel in item["stimulus"]["panels"])
         require(n_pictures >= 24, f"An item shows only {n_pictures} pictures.")
         for name in ("sprite", "zoom"):
             require_picture(ada.get(item["stimulus"][name]))

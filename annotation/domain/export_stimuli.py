@@ -18,7 +18,6 @@ from annotation.models import Image, ImageSet, Item, Study
 from workers.artifacts import Artifact
 
 BATCH, CHUNK = 40, 2000
-CELLS = ("patches", "images")
 
 
 def image_sets_of(study: Study) -> list[ImageSet]:
@@ -58,14 +57,15 @@ def batched(names: Iterator[str]) -> Iterator[list[str]]:
 def _records(names: list[str], frozen: Artifact | None, image_sets: list[ImageSet]) -> Iterator[dict[str, Any]]:
     """The images of a few stimuli, looked up together."""
     if frozen is None:
-        yield from ({"stimulus": name, "patches": None, "images": None} for name in names)
+        yield from ({"stimulus": name, "panels": None} for name in names)
         return
-    cells = {name: frozen.json(f"items/{name}.json") for name in names}
-    wanted = {cell["image_index"] for one in cells.values() for kind in CELLS for cell in one[kind]}
+    panels = {name: frozen.json(f"items/{name}.json")["panels"] for name in names}
+    wanted = {cell["image_index"] for one in panels.values() for panel in one for cell in panel["cells"]}
     rows = Image.objects.filter(image_set__in=image_sets, index__in=wanted).values_list("index", "path", "sha256")
     found = {index: {"path": path, "sha256": sha256} for index, path, sha256 in rows}
-    for name, one in cells.items():
-        yield {"stimulus": name} | {kind: [found.get(cell["image_index"]) for cell in one[kind]] for kind in CELLS}
+    for name, one in panels.items():
+        shown = {panel["name"]: [found.get(cell["image_index"]) for cell in panel["cells"]] for panel in one}
+        yield {"stimulus": name, "panels": shown}
 
 
 def _write_sprites(frozen: Artifact, names: Iterator[str], folder: Path) -> None:

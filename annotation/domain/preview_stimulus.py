@@ -29,19 +29,24 @@ def preview_stimulus(feature: Feature) -> dict[str, Any]:
     images = images_by_index(feature.exemplar_set.image_set_id, [one.image_index for one in [*shown, *patches]])
     framing = framing_of(feature.dictionary.vision_model)
     maximum = feature.maximum or 1.0
+    patch_cells = [
+        patch_cell(one, images[one.image_index], framing, exemplars.grid)
+        for one in patches
+        if one.image_index in images
+    ]
+    image_cells = [
+        image_cell(one, images[one.image_index], framing, maximum) for one in shown if one.image_index in images
+    ]
     return {
         "id": f"preview-{feature.pk}",
         "sprite": None,
         "zoom": None,
         "grid": list(exemplars.grid),
-        "patches": [
-            patch_cell(one, images[one.image_index], framing, exemplars.grid)
-            for one in patches
-            if one.image_index in images
+        "panels": [
+            {"name": "patches", "kind": "patches", "cells": patch_cells},
+            {"name": "images", "kind": "images", "cells": image_cells},
         ],
-        "images": [
-            image_cell(one, images[one.image_index], framing, maximum) for one in shown if one.image_index in images
-        ],
+        "text": "",
     }
 
 

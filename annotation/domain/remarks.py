@@ -66,11 +66,11 @@ def pass_over(item: Item, participation: Participation) -> None:
     Participation.objects.filter(pk=participation.pk).update(n_skipped=F("n_skipped") + 1)
 
 
-def report_image(*, annotator: User, study: Study, report: RemarkText, cell: int) -> ImageReport:
-    """Ask that the image in one cell of an item be looked at; the person never learns which image it is."""
+def report_image(*, annotator: User, study: Study, report: RemarkText, panel: str, cell: int) -> ImageReport:
+    """Ask that the image in one cell of a panel be looked at; the person never learns which image it is."""
     item = item_of(study, report.item)
     require_participation(study, annotator)
-    index = image_of_cell(study=study, stimulus_id=item.stimulus_id, cell=cell)
+    index = image_of_cell(study=study, stimulus_id=item.stimulus_id, panel=panel, cell=cell)
     image = Image.objects.get(image_set=item.feature.exemplar_set.image_set, index=index)
     stored, _ = ImageReport.objects.get_or_create(
         uuid=report.uuid,

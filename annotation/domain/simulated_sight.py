@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annotation.domain.pixels import crop_box, framing_of
-from annotation.domain.stimuli import stimulus_record
+from annotation.domain.stimuli import panel_cells, stimulus_record
 from annotation.domain.storage import image_root
 from annotation.models import Feature, Image, ImageSet, Study, VisionModel
 
@@ -101,7 +101,9 @@ def known_images_of(study: Study) -> KnownImages:
 
 def look(study: Study, stimulus_id: str, known: KnownImages) -> Sight:
     record = stimulus_record(study.stimuli_digest, stimulus_id)
-    return Sight(look_at_patches(record["patches"], known), look_at_images(record["images"], known))
+    return Sight(
+        look_at_patches(panel_cells(record, "patches"), known), look_at_images(panel_cells(record, "images"), known)
+    )
 
 
 def look_at_images(cells: Sequence[Mapping[str, Any]], known: KnownImages) -> Finding:

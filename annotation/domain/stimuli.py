@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from annotation.models import Study, User
 from workers.artifacts import ArtifactError
 
 SERVER_ONLY = ("image_index", "patch_index")
-CELLS = ("patches", "images")
+SHOWN = ("grid", "text")
 
 
 class StimulusError(Exception):
@@ -29,17 +30,20 @@ def stimulus_record(stimuli_digest: str, stimulus_id: str) -> dict[str, Any]:
 
 
 def stimulus_for_player(*, study: Study, stimulus_id: str) -> dict[str, Any]:
-    """The stimulus without what tells where it came from, and with the addresses of its pictures."""
+    """The stimulus without its truth and what tells where it came from, and with the addresses of its pictures."""
     record = stimulus_record(study.stimuli_digest, stimulus_id)
-    shown = {name: value for name, value in record.items() if name not in CELLS}
-    for name in CELLS:
-        shown[name] = [{key: v for key, v in cell.items() if key not in SERVER_ONLY} for cell in record[name]]
     base = f"/stimuli/{study.stimuli_digest}"
     return {
         "id": stimulus_id,
         "sprite": f"{base}/{stimulus_id}.webp",
         "zoom": f"{base}/{stimulus_id}.zoom.webp",
-    } | shown
+        "panels": [shown_panel(panel) for panel in record["panels"]],
+    } | {name: record[name] for name in SHOWN}
+
+
+def shown_panel(panel: Mapping[str, Any]) -> dict[str, Any]:
+    cells = [{key: value for key, value in cell.items() if key not in SERVER_ONLY} for cell in panel["cells"]]
+    return {"name": panel["name"], "kind": panel["kind"], "cells": cells}
 
 
 @lru_cache(maxsize=2048)
@@ -48,12 +52,17 @@ def stimulus_json(stimuli_digest: str, stimulus_id: str) -> str:
     return json.dumps(stimulus_for_player(study=Study(stimuli_digest=stimuli_digest), stimulus_id=stimulus_id))
 
 
-def image_of_cell(*, study: Study, stimulus_id: str, cell: int) -> int:
-    """The index in its image set of the image in one image cell."""
-    images = stimulus_record(study.stimuli_digest, stimulus_id)["images"]
-    if not 0 <= cell < len(images):
-        raise StimulusError(f"The stimulus has {len(images)} images; there is no number {cell}.")
-    return int(images[cell]["image_index"])
+def panel_cells(record: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The cells of one panel of a record; none where it has no such panel."""
+    return next((panel["cells"] for panel in record["panels"] if panel["name"] == name), [])
+
+
+def image_of_cell(*, study: Study, stimulus_id: str, panel: str, cell: int) -> int:
+    """The index in its image set of the image in one cell of one panel."""
+    cells = panel_cells(stimulus_record(study.stimuli_digest, stimulus_id), panel)
+    if not 0 <= cell < len(cells):
+        raise StimulusError(f"The panel '{panel}' has {len(cells)} pictures; there is no number {cell}.")
+    return int(cells[cell]["image_index"])
 
 
 def stimulus_file(*, user: User, digest: str, name: str) -> Path:

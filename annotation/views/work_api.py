@@ -97,8 +97,8 @@ def reports(participation: Participation, body: dict[str, Any]) -> dict[str, Any
         kind="flag",
         text=text_in(body, "reason"),
     )
-    cell = parse_id(body.get("cell"), "cell")
-    report_image(annotator=participation.user, study=participation.study, report=report, cell=cell)
+    panel, cell = text_in(body, "panel"), parse_id(body.get("cell"), "cell")
+    report_image(annotator=participation.user, study=participation.study, report=report, panel=panel, cell=cell)
     return {"uuid": str(report.uuid), "stored": "report"}
 
 
@@ -146,8 +146,7 @@ def feedback_reply(
 ) -> dict[str, Any]:
     """What the player shows after a practice answer."""
     questions = [
-        {"name": name, "given": given.get(name), "accepted": accepted[name], "is_right": right[name]}
-        for name in right
+        {"name": name, "given": given.get(name), "accepted": accepted[name], "is_right": right[name]} for name in right
     ]
     return {"is_right": all(right.values()), "questions": questions, "reason": reason}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from annotation.domain.launching import launch_problems, launch_study, open_study, settle_failed_launch
-from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player, stimulus_record
+from annotation.domain.stimuli import StimulusError, panel_cells, stimulus_file, stimulus_for_player, stimulus_record
 from annotation.domain.storage import artifact_store
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
 from annotation.models import Condition, Feature, Item, ReferenceItem, Run, Slot, Study, User
@@ -97,9 +97,10 @@ def check_what_is_served(study: Study) -> None:
     shapes: Counter[str] = Counter()
     for item in study.items.all():
         shown = stimulus_for_player(study=study, stimulus_id=item.stimulus_id)
-        assert set(shown) == {"id", "sprite", "zoom", "grid", "patches", "images"}
-        shapes[json.dumps([sorted(cell) for cell in (*shown["patches"], *shown["images"])])] += 1
-        assert not {"image_index", "patch_index"} & {key for cell in shown["images"] + shown["patches"] for key in cell}
+        assert set(shown) == {"id", "sprite", "zoom", "grid", "panels", "text"}
+        cells = [cell for panel in shown["panels"] for cell in panel["cells"]]
+        shapes[json.dumps([sorted(cell) for cell in cells])] += 1
+        assert not {"image_index", "patch_index"} & {key for cell in cells for key in cell}
     assert len(shapes) == 1
     order = list(study.items.order_by("id").values_list("condition", flat=True))
     assert order != sorted(order)
@@ -113,7 +114,7 @@ def check_patch_counts(study: Study) -> None:
         maps, limits = (
             [
                 sum(value > 0 for value in base64.b64decode(cell["map"]))
-                for cell in stimulus_record(study.stimuli_digest, one.stimulus_id)["images"]
+                for cell in panel_cells(stimulus_record(study.stimuli_digest, one.stimulus_id), "images")
             ]
             for one in (item, matched)
         )

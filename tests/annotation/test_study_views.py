@@ -280,7 +280,7 @@ def test_the_preview_shows_the_items_and_stores_nothing(launchable: Launchable, 
     address = f"/studies/{launchable.study.slug}/preview/"
     items = researcher.get(address).context["config"]["items"]
     assert len(items) == 12
-    cell = items[0]["stimulus"]["images"][0]
+    cell = items[0]["stimulus"]["panels"][1]["cells"][0]
     assert researcher.get(cell["src"]).status_code == 200
     payload = {"patch_rating": 1, "image_rating": None}
     body = json.dumps({"reference": items[0]["item"], "payload": payload})

@@ -250,9 +250,11 @@ def test_a_claim_brings_items_with_their_pictures_and_nothing_secret(here: OpenS
     assert (len(reply["items"]), reply["done"], reply["of"], reply["study_state"]) == (5, 0, 7, "open")
     work = reply["items"][0]
     assert set(work) == {"slot", "item", "stimulus", "previous"}
-    assert set(work["stimulus"]) == {"id", "sprite", "zoom", "grid", "patches", "images"}
-    assert set(work["stimulus"]["images"][0]) == {"x", "y", "w", "h", "zoom", "value", "map"}
-    assert set(work["stimulus"]["patches"][0]) == {"x", "y", "w", "h", "box"}
+    assert set(work["stimulus"]) == {"id", "sprite", "zoom", "grid", "panels", "text"}
+    patches, images = work["stimulus"]["panels"]
+    assert (patches["name"], patches["kind"], images["name"], images["kind"]) == ("patches",) * 2 + ("images",) * 2
+    assert set(images["cells"][0]) == {"x", "y", "w", "h", "zoom", "value", "map"}
+    assert set(patches["cells"][0]) == {"x", "y", "w", "h", "box"}
     picture = client.get(work["stimulus"]["sprite"])
     assert picture.getvalue()[8:12] == b"WEBP"
     assert picture["Cache-Control"] == "private, max-age=31536000, immutable"
@@ -318,7 +320,7 @@ def test_remarks_reports_heartbeat_and_release(here: OpenStudy, ada: User) -> No
     assert [post(client, f"{base}/remarks", flag)[0] for _ in range(2)] == [200, 200]
     assert Remark.objects.count() == 1
     assert post(client, f"{base}/remarks", flag | {"uuid": str(uuid.uuid4()), "kind": "shout"})[0] == 422
-    report = {"uuid": str(uuid.uuid4()), "item": first["item"], "cell": 2, "reason": "Broken"}
+    report = {"uuid": str(uuid.uuid4()), "item": first["item"], "panel": "images", "cell": 2, "reason": "Broken"}
     assert post(client, f"{base}/reports", report)[0] == 200
     assert ImageReport.objects.get().image.index == 2
     assert post(client, f"{base}/reports", report | {"uuid": str(uuid.uuid4()), "cell": 99})[0] == 404

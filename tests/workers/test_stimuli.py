@@ -53,6 +53,10 @@ def build(one: ItemPlan, sheets: dict[int, Sheet]) -> Any:
     return build_stimulus(one, sheets=lambda _, latent: sheets[latent], load=picture, geometry=GEOMETRY)
 
 
+def cells(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return next(panel["cells"] for panel in record["panels"] if panel["name"] == name)
+
+
 def test_a_center_crop_is_what_the_model_sees() -> None:
     geometry = Geometry.of({"size": 224, "crop_mode": "center", "crop_pct": 0.875}, [14, 14])
     assert geometry.seen(512, 256) == (144.0, 16.0, 368.0, 240.0)
@@ -90,49 +94,49 @@ def test_a_map_keeps_its_strongest_patches() -> None:
 def test_maps_are_cut_to_the_counts_of_the_matched_feature() -> None:
     wide = Sheet(sheet(0).patches, [place._replace(map=np.arange(1, 17).astype(np.uint8)) for place in sheet(0).images])
     record = build(plan(0, matched=1), {0: wide, 1: sheet(0)}).record
-    counts = [sum(value > 0 for value in base64.b64decode(cell["map"])) for cell in record["images"]]
+    counts = [sum(value > 0 for value in base64.b64decode(cell["map"])) for cell in cells(record, "images")]
     assert counts == [1 + index % 5 for index in range(16)]
 
 
 def test_the_strength_shown_is_the_matched_features() -> None:
     sheets = {0: sheet(0), 1: Sheet(sheet(4).patches, [place._replace(value=0.9) for place in sheet(4).images])}
-    control = build(plan(1, matched=0), sheets).record["images"]
+    control = cells(build(plan(1, matched=0), sheets).record, "images")
     assert [cell["value"] for cell in control] == [round(1 - i / 20, 3) for i in range(16)]
 
 
 def test_there_are_no_more_cells_than_on_the_matched_sheet() -> None:
     record = build(plan(0, matched=1), {0: sheet(0), 1: sheet(0, n=9)}).record
-    assert (len(record["patches"]), len(record["images"])) == (9, 9)
+    assert (len(cells(record, "patches")), len(cells(record, "images"))) == (9, 9)
 
 
 def test_places_that_a_sheet_lacks_are_left_out() -> None:
     record = build(plan(), {0: sheet(0, n=5)}).record
-    assert (len(record["patches"]), len(record["images"])) == (5, 5)
+    assert (len(cells(record, "patches")), len(cells(record, "images"))) == (5, 5)
 
 
 def test_a_cell_can_take_its_map_from_another_sheet() -> None:
     cell = CellPlan((0, 0, 2), (0, 1, 4))
     record = build(ItemPlan(0, [cell], [cell], (0, 0)), {0: sheet(0), 1: sheet(100)}).record
-    assert record["patches"][0]["patch_index"] == 4
-    assert (record["patches"][0]["image_index"], record["images"][0]["image_index"]) == (2, 2)
-    assert record["images"][0]["value"] == 1.0  # the matched feature's strength
+    assert cells(record, "patches")[0]["patch_index"] == 4
+    assert (cells(record, "patches")[0]["image_index"], cells(record, "images")[0]["image_index"]) == (2, 2)
+    assert cells(record, "images")[0]["value"] == 1.0  # the matched feature's strength
 
 
 def test_the_sprite_holds_every_cell_where_the_record_says() -> None:
     stimulus = build(plan(), {0: sheet(0)})
     sprite = Image.open(io.BytesIO(stimulus.sprite)).convert("RGB")
     zoom = Image.open(io.BytesIO(stimulus.zoom)).convert("RGB")
-    for cell in stimulus.record["images"]:
+    for cell in cells(stimulus.record, "images"):
         x, y, w, h = cell["zoom"]
         for sheet_picture, point in ((sprite, (cell["x"] + 20, cell["y"] + 150)), (zoom, (x + w // 8, y + h * 7 // 8))):
             red, green, blue = sheet_picture.getpixel(point)  # type: ignore[misc]
             assert red == pytest.approx(180, abs=14)
             assert green == pytest.approx(0, abs=14)
             assert blue == pytest.approx(10 * cell["image_index"], abs=14)
-    cells = stimulus.record["images"] + stimulus.record["patches"]
-    corners = {(cell["x"], cell["y"]) for cell in cells}
+    shown = cells(stimulus.record, "images") + cells(stimulus.record, "patches")
+    corners = {(cell["x"], cell["y"]) for cell in shown}
     assert len(corners) == 32
-    assert max(cell["y"] + cell["h"] for cell in cells) == sprite.height
+    assert max(cell["y"] + cell["h"] for cell in shown) == sprite.height
 
 
 def test_the_id_is_the_content() -> None:

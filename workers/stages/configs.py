@@ -197,7 +197,7 @@ STAGES: dict[str, Stage] = {
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
         Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images"),
         Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
-        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 3),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
     )
 }
 

@@ -113,7 +113,7 @@ def write_stimulus(folder: Path, number: int, stimulus: Stimulus) -> None:
     (folder / "items" / f"{stimulus.id}.json").write_text(json.dumps(stimulus.record, sort_keys=True))
     row = {
         "number": number, "stimulus": stimulus.id, "grid": stimulus.record["grid"],
-        "n_patches": len(stimulus.record["patches"]), "n_images": len(stimulus.record["images"]),
+        "n_cells": {panel["name"]: len(panel["cells"]) for panel in stimulus.record["panels"]},
     }  # fmt: skip
     with (folder / "items.jsonl").open("a") as rows:
         rows.write(json.dumps(row, sort_keys=True) + "\n")

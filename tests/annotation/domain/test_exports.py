@@ -151,7 +151,8 @@ def freeze(study: Study) -> None:
     """A stimuli artefact in which every item shows image 3, patch and all."""
     image_set = ImageSet.objects.get(name="shapes")
     Image.objects.create(image_set=image_set, index=3, path="a/3.png", sha256="3" * 64, width=8, height=8)
-    cells = {"patches": [{"image_index": 3, "patch_index": 5}], "images": [{"image_index": 3}]}
+    patches, images = [{"image_index": 3, "patch_index": 5}], [{"image_index": 3}]
+    cells = {"panels": [{"name": "patches", "cells": patches}, {"name": "images", "cells": images}]}
     with artifact_store().write("stimuli", config={}) as writer:
         for name in set(study.items.values_list("stimulus_id", flat=True)):
             for folder, suffix, content in (
@@ -173,7 +174,8 @@ def test_images_are_named_by_path_and_hash_and_pixels_come_where_allowed(
     lines = [json.loads(line) for line in (tmp_path / "free" / "stimuli.jsonl").read_text().splitlines()]
     name = f"{0:064x}"
     reference = {"path": "a/3.png", "sha256": "3" * 64}
-    assert lines[0] == {"stimulus": name, "patches": [reference], "images": [reference], "sprite": f"{name}.webp"}
+    panels = {"patches": [reference], "images": [reference]}
+    assert lines[0] == {"stimulus": name, "panels": panels, "sprite": f"{name}.webp"}
     assert len(lines) == 18
     with zipfile.ZipFile(tmp_path / "free" / "sprites.zip") as archive:
         assert archive.read(f"{name}.webp") == f"pixels {name}".encode()
@@ -181,7 +183,7 @@ def test_images_are_named_by_path_and_hash_and_pixels_come_where_allowed(
     export_study(study=small.study, file_format="csv", folder=tmp_path / "closed")
     assert not (tmp_path / "closed" / "sprites.zip").exists()
     lines = [json.loads(line) for line in (tmp_path / "closed" / "stimuli.jsonl").read_text().splitlines()]
-    assert lines[0] == {"stimulus": name, "patches": [reference], "images": [reference], "sprite": None}
+    assert lines[0] == {"stimulus": name, "panels": panels, "sprite": None}
     assert "only references" in (tmp_path / "closed" / "card.md").read_text()
 
 
