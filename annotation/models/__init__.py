@@ -1,6 +1,7 @@
 """A module per noun; import the classes from here."""
 
 from annotation.models.annotation import Annotation, ExportFile, PracticeAnswer, Remark
+from annotation.models.assignment import Assignment, Cohort
 from annotation.models.catalog import (
     CONTROL_KINDS,
     Dictionary,
@@ -12,7 +13,25 @@ from annotation.models.catalog import (
     Readout,
     VisionModel,
 )
+from annotation.models.crowd import (
+    ExternalIdentity,
+    ExternalVisit,
+    Invitation,
+    PayEntry,
+    Recruitment,
+    WorkSession,
+)
+from annotation.models.exclusion import Exclusion
 from annotation.models.explanation import Explanation, ExplanationSet
+from annotation.models.interfaces import (
+    Bundle,
+    BundleItem,
+    Errand,
+    Pseudonym,
+    Webhook,
+    WebhookAttempt,
+    WebhookDelivery,
+)
 from annotation.models.people import ApiToken, Role, User
 from annotation.models.run import PLAN_PHASE, Chunk, Run, RunLogLine, RunMetric, Worker
 from annotation.models.study import (
@@ -28,30 +47,43 @@ from annotation.models.study import (
     StudyEvent,
     Term,
 )
+from annotation.models.version import StudyVersion
 
 __all__ = [
     "CONTROL_KINDS",
     "PLAN_PHASE",
     "Annotation",
     "ApiToken",
+    "Assignment",
+    "Bundle",
+    "BundleItem",
     "Category",
     "Chunk",
+    "Cohort",
     "Condition",
     "Dictionary",
+    "Errand",
+    "Exclusion",
     "ExemplarSet",
     "Explanation",
     "ExplanationSet",
     "ExportFile",
+    "ExternalIdentity",
+    "ExternalVisit",
     "Feature",
     "Guideline",
     "Image",
     "ImageReport",
     "ImageRoot",
     "ImageSet",
+    "Invitation",
     "Item",
     "Participation",
+    "PayEntry",
     "PracticeAnswer",
+    "Pseudonym",
     "Readout",
+    "Recruitment",
     "ReferenceItem",
     "Remark",
     "Role",
@@ -61,8 +93,13 @@ __all__ = [
     "Slot",
     "Study",
     "StudyEvent",
+    "StudyVersion",
     "Term",
     "User",
     "VisionModel",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WorkSession",
     "Worker",
 ]

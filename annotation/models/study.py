@@ -210,6 +210,11 @@ class ReferenceItem(models.Model):
 class Participation(models.Model):
     """One person in one study: role there, consent, practice, session counters (kept, never counted in a request)."""
 
+    class CameBy(models.TextChoices):
+        LINK = "link", "link"
+        INVITATION = "invitation", "invitation"
+        PROLIFIC = "prolific", "Prolific"
+
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="participations")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="participations")
     role = models.CharField(max_length=16, choices=Role, default=Role.ANNOTATOR)
@@ -237,6 +242,14 @@ class Participation(models.Model):
     queue_empty_at = models.DateTimeField(null=True, blank=True, help_text="When a whole lap found nothing to claim.")
     joined_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    came_by = models.CharField(max_length=10, choices=CameBy, default=CameBy.LINK)
+    session_from = models.IntegerField(default=0, help_text="How many answers were given when the session began.")
+    session_to = models.IntegerField(
+        null=True, blank=True, help_text="How many there are when it is over; empty: sessions are not counted."
+    )
+    is_return = models.BooleanField(default=False, help_text="The session is an invited return: repeats are due.")
+    declined_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True, help_text="The person took their answers back.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["study", "user"], name="participation_once")]
@@ -354,6 +367,7 @@ class ImageReport(models.Model):
     reason = models.TextField()
     at = models.DateTimeField(auto_now_add=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
+    hidden_at = models.DateTimeField(null=True, blank=True, help_text="No item with the image is handed out any more.")
 
     def __str__(self) -> str:
         return f"report on image {self.image_id}"
