@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from analysis.statistics.bootstrap import (
     Block,
+    Blocks,
     Floats,
     Weights,
-    make_blocks,
     n_resamples_for,
     ratio,
     resampled_sums,
@@ -71,7 +71,7 @@ def agreement(
         reason = "no feature has answers from two annotators"
         raw, alpha, gwet = (undefined(name, counts, reason) for name in named)
         return Agreement(raw, alpha, gwet, shares)
-    blocks = make_blocks(ratings, [values == category for category in range(1, n_categories + 1)])
+    blocks = Blocks(ratings, lambda rows: [values[rows] == category for category in range(1, n_categories + 1)])
     n = n_resamples or n_resamples_for(values.size)
     point = _coefficients(total_sums(ratings, blocks, _sums), n_categories, scale)
     resampled = _coefficients(resampled_sums(ratings, blocks, _sums, rng, n_resamples=n), n_categories, scale)

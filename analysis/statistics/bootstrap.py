@@ -5,19 +5,18 @@ replacement; an answer counts w_annotator * w_feature times (Owen, "The pigeonho
 answers alone cover 69-74 % instead of 95 % (research/annotation.md §3); these cover 95-98 %.
 
 Every statistic is a function of sums over features. The sums are taken block of features by block, many resamples at
-once, so that memory is flat and a block stays in the cache; the statistic is finished from the sums.
+once; a block is made when its turn comes, so that memory is flat and a block stays in the cache; the statistic is
+finished from the sums.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from analysis.statistics.ratings import Ratings
 
 N_RESAMPLES = 2000
 MIN_RESAMPLES = 200
@@ -51,42 +50,65 @@ def n_resamples_for(n_answers: int) -> int:
     return int(min(N_RESAMPLES, max(MIN_RESAMPLES, RESAMPLED_ANSWERS // max(1, n_answers))))
 
 
-def make_blocks(ratings: Ratings, values: Sequence[npt.NDArray[Any]]) -> list[Block]:
-    """One block for few features, which are drawn with replacement; several for many."""
-    step = max(1, ratings.n_features if ratings.n_features <= MANY_FEATURES else BLOCK_FEATURES)
-    return [
-        _block(ratings, values, start, min(start + step, ratings.n_features))
-        for start in range(0, ratings.n_features, step)
-    ]
+class Judged(Protocol):
+    """Answers of annotators on features, sorted by feature; codes are contiguous from 0."""
+
+    @property
+    def feature(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def annotator(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def n_annotators(self) -> int: ...
 
 
-def _block(ratings: Ratings, values: Sequence[npt.NDArray[Any]], start: int, stop: int) -> Block:
-    """Ratings come sorted by feature, so that the tables of a block share one index."""
+ValuesOf = Callable[[slice], Sequence[npt.NDArray[Any]]]
+"""The values of the answers in a slice of rows, a list of them for each table wanted."""
+
+
+class Blocks:
+    """One block for few features, which are drawn with replacement; several for many, each made when it is asked for."""
+
+    def __init__(self, judged: Judged, values_of: ValuesOf) -> None:
+        self._judged, self._values_of = judged, values_of
+        self.is_one = judged.n_features <= MANY_FEATURES
+        self.n_features = max(1, judged.n_features if self.is_one else BLOCK_FEATURES)
+
+    def __iter__(self) -> Iterator[Block]:
+        n = self._judged.n_features
+        for start in range(0, n, self.n_features):
+            yield _block(self._judged, self._values_of, start, min(start + self.n_features, n))
+
+
+def _block(judged: Judged, values_of: ValuesOf, start: int, stop: int) -> Block:
+    """Answers come sorted by feature, so that the tables of a block share one index."""
     from scipy.sparse import csr_array
 
-    row_starts = np.searchsorted(ratings.feature, np.arange(start, stop + 1))
+    row_starts = np.searchsorted(judged.feature, np.arange(start, stop + 1))
     rows = slice(row_starts[0], row_starts[-1])
     ends = (row_starts - row_starts[0]).astype(np.int32)
-    shape = (stop - start, ratings.n_annotators)
-    columns = ratings.annotator[rows]
-    judged, *tables = [
+    shape = (stop - start, judged.n_annotators)
+    columns = judged.annotator[rows]
+    ones, *tables = [
         csr_array((data.astype(np.float32), columns, ends), shape=shape, copy=False)
-        for data in (np.ones(columns.size), *(value[rows] for value in values))
+        for data in (np.ones(columns.size), *values_of(rows))
     ]
-    return Block(slice(start, stop), judged, tables)
+    return Block(slice(start, stop), ones, tables)
 
 
-def total_sums(ratings: Ratings, blocks: list[Block], sums: Sums) -> Floats:
+def total_sums(judged: Judged, blocks: Blocks, sums: Sums) -> Floats:
     """[k, 1]: of the answers as they are."""
-    annotators = np.ones((ratings.n_annotators, 1))
-    totals = [sums(block, annotators, np.ones((block.judged.shape[0], 1))) for block in blocks]
-    summed: Floats = np.sum(totals, axis=0, dtype=np.float64)
-    return summed
+    annotators = np.ones((judged.n_annotators, 1))
+    total: Floats | float = 0.0
+    for block in blocks:
+        total = total + sums(block, annotators, np.ones((block.judged.shape[0], 1))).astype(np.float64)
+    return np.asarray(total)
 
 
 def resampled_sums(
-    ratings: Ratings,
-    blocks: list[Block],
+    judged: Judged,
+    blocks: Blocks,
     sums: Sums,
     rng: np.random.Generator,
     *,
@@ -94,20 +116,19 @@ def resampled_sums(
     stratum: npt.NDArray[np.int64] | None = None,
 ) -> Floats:
     """[k, n_resamples]. Few features are drawn within their `stratum` [n_features], as the sampler drew them."""
-    strata = np.zeros(ratings.n_features, dtype=np.int64) if stratum is None else stratum
-    same = np.zeros(ratings.n_annotators, dtype=np.int64)
-    step = max(1, BLOCK_CELLS // max(1, blocks[0].judged.shape[0]))
-    chunks = []
-    for start in range(0, n_resamples, step):
-        n = min(step, n_resamples - start)
-        annotators = draw_weights(same, n, rng)
-        total: Floats | float = 0.0
-        for block in blocks:
-            few = len(blocks) == 1
-            features = draw_weights(strata, n, rng) if few else draw_poisson_weights(block.judged.shape[0], n, rng)
-            total = total + sums(block, annotators, features).astype(np.float64)
-        chunks.append(np.asarray(total))
-    return np.concatenate(chunks, axis=1)
+    strata = np.zeros(judged.n_features, dtype=np.int64) if stratum is None else stratum
+    annotators = draw_weights(np.zeros(judged.n_annotators, dtype=np.int64), n_resamples, rng)
+    step = max(1, BLOCK_CELLS // blocks.n_features)
+    starts = range(0, n_resamples, step)
+    totals: list[Floats | float] = [0.0 for _ in starts]
+    for block in blocks:
+        for index, start in enumerate(starts):
+            drawn = annotators[:, start : start + step]
+            n = drawn.shape[1]
+            rows = block.judged.shape[0]
+            features = draw_weights(strata, n, rng) if blocks.is_one else draw_poisson_weights(rows, n, rng)
+            totals[index] = totals[index] + sums(block, drawn, features).astype(np.float64)
+    return np.concatenate([np.asarray(total) for total in totals], axis=1)
 
 
 def draw_weights(stratum: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -9,18 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.bootstrap import (
-    Block,
-    Floats,
-    Weights,
-    make_blocks,
-    n_resamples_for,
-    ratio,
-    resampled_sums,
-    total_sums,
-)
-from analysis.statistics.figures import Figure, undefined, with_interval
+from analysis.statistics.bootstrap import Floats, ratio
+from analysis.statistics.figures import Figure, undefined
+from analysis.statistics.measured import Measured, Values
 from analysis.statistics.ratings import Ratings
+from analysis.statistics.two_way import Statistic, estimate, figures_from
 
 
 def auc_over_controls(
@@ -37,22 +30,25 @@ def auc_over_controls(
     if not is_control.any() or is_control.all():
         missing = "controls" if not is_control.any() else "real features"
         return undefined(of, counts, f"undefined: no answers on {missing}")
-
-    def sums(block: Block, annotators: Weights, features: Weights) -> npt.NDArray[np.float32]:
-        """Weighted answers per category, of real features, then of controls."""
-        control = is_control[block.features]
-        weighted = [(table @ annotators) * features for table in block.tables]
-        return np.stack([cells[kind].sum(axis=0) for kind in (~control, control) for cells in weighted])
-
-    blocks = make_blocks(ratings, [ratings.value == category for category in range(1, n_categories + 1)])
-    n = n_resamples or n_resamples_for(ratings.value.size)
-    resampled = resampled_sums(ratings, blocks, sums, rng, n_resamples=n, stratum=is_control.astype(np.int64))
-    value = float(_auc(total_sums(ratings, blocks, sums))[0])
-    figure = with_interval(of, value, counts, _auc(resampled))
-    return figure if figure.low is None else figure._replace(low=max(figure.low, 0.0))
+    cells = (ratings.value - 1 + n_categories * is_control[ratings.feature]).astype(np.int8)
+    measured = Measured(ratings.feature, ratings.annotator, cells[None], ratings.n_features, ratings.n_annotators)
+    stratum = is_control.astype(np.int64)
+    estimates = estimate(measured, auc_statistic(n_categories), rng, n_resamples=n_resamples, stratum=stratum)
+    return figures_from(estimates, [of], counts)[0]
 
 
-def _auc(histograms: Floats) -> Floats:
+def auc_statistic(n_categories: int) -> Statistic:
+    """Of values [1, answer]: category from 0, plus `n_categories` where the answer is on a control (on noise)."""
+    cells = np.arange(2 * n_categories)[:, None]
+
+    def columns(values: Values) -> Values:
+        return values[0] == cells
+
+    return Statistic(lambda sums: auc_of_histograms(sums)[None], columns)
+
+
+def auc_of_histograms(histograms: Floats) -> Floats:
+    """[2 * category, r], of real features, then of controls -> [r]."""
     real, control = np.split(histograms, 2)
     below = np.cumsum(control, axis=0) - control
     return ratio(np.sum(real * (below + control / 2), axis=0), real.sum(axis=0) * control.sum(axis=0))

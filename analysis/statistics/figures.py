@@ -39,8 +39,17 @@ def undefined(of: str, counts: Counts, reason: str) -> Figure:
     return Figure(of, None, None, None, *counts, note=reason)
 
 
-def with_interval(of: str, value: float, counts: Counts, resampled: npt.NDArray[np.float64], note: str = "") -> Figure:
-    """The percentile interval of `resampled`, moved so that its mean lies at `value`.
+def with_interval(
+    of: str,
+    value: float,
+    counts: Counts,
+    resampled: npt.NDArray[np.float64],
+    note: str = "",
+    *,
+    half_width: float | None = None,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> Figure:
+    """The percentile interval of `resampled`, moved so that its mean lies at `value`, and of twice `half_width`.
 
     Statistics that are not linear (a majority, a chance-corrected agreement) shift when annotators are drawn with
     replacement, because the same annotator then votes twice; the spread stays right, so the shift is taken out.
@@ -55,9 +64,25 @@ def with_interval(of: str, value: float, counts: Counts, resampled: npt.NDArray[
     if defined.size < max(20, resampled.size // 2) or counts.n_features < 2:
         notes.append("too little data for an interval")
         return Figure(of, value, None, None, *counts, note="; ".join(notes))
-    low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean() + value
-    bounded_low, bounded_high = max(float(low), -1.0), min(float(high), 1.0)
+    low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean()
+    if half_width is not None and np.isfinite(half_width) and high > low:
+        low, high = (end * 2 * half_width / (high - low) for end in (low, high))
+    bounded_low, bounded_high = max(float(value + low), bounds[0]), min(float(value + high), bounds[1])
     return Figure(of, value, bounded_low, bounded_high, *counts, note="; ".join(notes))
+
+
+def exact_bound(of: str, value: float, counts: Counts, bounds: tuple[float, float], note: str = "") -> Figure:
+    """Where all features are alike, resampling sees no doubt: Clopper and Pearson's bound, features as the units."""
+    bound = 0.025 ** (1.0 / max(1, counts.n_features))
+    inside = (bounds[1] - bounds[0]) * (1.0 - bound)
+    ends = (bounds[1] - inside, bounds[1]) if value == bounds[1] else (bounds[0], bounds[0] + inside)
+    notes = [note, *_annotator_notes(counts.n_annotators), "all alike: exact bound over features"]
+    return Figure(of, value, *ends, *counts, note="; ".join(filter(None, notes)))
+
+
+def bare(of: str, value: float, counts: Counts, note: str = "") -> Figure:
+    """A figure that is a count of what happened, not an estimate of more: no interval."""
+    return Figure(of, value, None, None, *counts, note=note)
 
 
 def _annotator_notes(n_annotators: int) -> list[str]:

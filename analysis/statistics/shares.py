@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.bootstrap import Block, Weights, make_blocks, n_resamples_for, ratio, resampled_sums
-from analysis.statistics.figures import Counts, Figure, undefined, with_interval
+from analysis.statistics.bootstrap import Block, Blocks, Weights, n_resamples_for, ratio, resampled_sums
+from analysis.statistics.figures import Counts, Figure, exact_bound, undefined, with_interval
 from analysis.statistics.ratings import INTERPRETABLE_FROM, Ratings
 
 
@@ -83,7 +83,7 @@ def _resampled(
     if ratings.n_features == 0:
         nothing = np.full((n_groups, n_resamples), np.nan)
         return nothing, nothing
-    blocks = make_blocks(ratings, [ratings.value >= INTERPRETABLE_FROM])
+    blocks = Blocks(ratings, lambda rows: [ratings.value[rows] >= INTERPRETABLE_FROM])
     totals = resampled_sums(ratings, blocks, sums, rng, n_resamples=n_resamples, stratum=group)
     won, reached, positive, judged = np.split(totals, 4)
     return ratio(won, reached), ratio(positive, judged)
@@ -116,13 +116,9 @@ def _share(
 
 
 def _bounded(figure: Figure) -> Figure:
-    """A share lies between 0 and 1; where all features are alike resampling sees no doubt, and the exact bound is used.
-
-    The bound (Clopper and Pearson) counts features as the independent units.
-    """
+    """A share lies between 0 and 1; where all features are alike resampling sees no doubt, and the exact bound is used."""
     if figure.value in (0.0, 1.0):
-        bound = 0.025 ** (1.0 / figure.n_features)
-        low, high = (bound, 1.0) if figure.value == 1.0 else (0.0, 1.0 - bound)
+        ends = exact_bound(figure.of, figure.value, Counts(*figure[4:7]), (0.0, 1.0))
         note = "; ".join(filter(None, [figure.note, "all alike: exact bound over features"]))
-        return figure._replace(low=low, high=high, note=note)
+        return figure._replace(low=ends.low, high=ends.high, note=note)
     return figure if figure.low is None else figure._replace(low=max(figure.low, 0.0))

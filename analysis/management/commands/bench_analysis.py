@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from analysis.benchmarks import Measurement, make_study, measure
+from analysis.benchmarks.throughput import Measurement, make_study, measure
 from annotation.models import Study
 
 N_ANSWERS = 1_000_000

@@ -1,0 +1,53 @@
+"""What to expect of a study before it runs: half-widths of intervals, and answers needed for a verdict on one feature.
+
+The mean of F features judged by `overlap` of A annotators each has the variance s_f / F + s_a / A + s_e / (F overlap)
+(components.py); the interval is as wide as that of two_way.py will be.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from analysis.statistics.components import Components
+from analysis.statistics.two_way import half_width
+
+LEVEL = 0.05
+POWER = 0.8
+MOST_ANSWERS = 400
+
+
+def expected_half_width(components: Components, n_features: int, n_annotators: int, overlap: float) -> float:
+    """Of the 95 % interval of a mean; `overlap` is the answers per feature, also where it is no whole number."""
+    if n_features < 2 or n_annotators < 1 or overlap <= 0:
+        return math.inf
+    of_answers = components.residual / (n_features * overlap)
+    of_features = components.feature / n_features + of_answers
+    if n_annotators == 1:
+        return half_width(math.sqrt(of_features), n_features - 1)
+    of_annotators = components.annotator / n_annotators + of_answers
+    variance = of_features + of_annotators - of_answers
+    spread = of_features**2 / (n_features - 1) + of_annotators**2 / (n_annotators - 1)
+    return half_width(math.sqrt(variance), variance**2 / spread if spread > 0 else math.inf)
+
+
+def share_components(share: float, feature_sd: float = 0.18, annotator_sd: float = 0.05) -> Components:
+    """Of a yes-or-no answer without a pilot: spreads of true shares as in research/annotation.md §3."""
+    total = share * (1 - share)
+    feature, annotator = min(feature_sd**2, total / 2), min(annotator_sd**2, total / 4)
+    return Components(feature, annotator, total - feature - annotator)
+
+
+def answers_for_verdict(accuracy: float, chance: float, *, power: float = POWER, level: float = LEVEL) -> int | None:
+    """The fewest answers after which one feature of this true accuracy is called above chance with this power.
+
+    The exact one-sided binomial test; None where no number up to 400 is enough.
+    """
+    from scipy.stats import binom
+
+    n = np.arange(1, MOST_ANSWERS + 1)
+    needed = binom.isf(level, n, chance) + 1  # fewest right answers that reject
+    reached = binom.sf(needed - 1, n, accuracy)
+    enough = np.flatnonzero(reached >= power)
+    return int(n[enough[0]]) if enough.size else None
