@@ -12,40 +12,24 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation import __version__
+from annotation.domain.answer_counts import count_afterwards
 from annotation.domain.answer_message import Answer, AnswerError, parse_moment
 from annotation.domain.first_answers import store_first
 from annotation.domain.gold import score
 from annotation.domain.participation import Progress, progress_in, session_progress
 from annotation.domain.protocols import Question, columns_of, questions_of, validate
+from annotation.domain.queue import give_back
+from annotation.domain.queue_lanes import lane_ranges
 from annotation.models import Annotation, Category, Item, Participation, Slot, Study, User
 
 Stored = Literal["new", "replayed", "late_extra", "revision"]
-
-
-COUNT_TERM = """
-INSERT INTO annotation_term (study_id, text, n_uses) VALUES (%s, %s, 1)
-ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1
-"""
-# Both counts at once, the study's row last and for a moment only: this commit (never an answer's) does not wait for the
-# disk, unless it is part of a larger transaction.
-COUNT_POSTGRESQL = """
-WITH unhurried AS (
-    SELECT set_config(
-        'synchronous_commit', CASE WHEN %(is_alone)s THEN 'off' ELSE current_setting('synchronous_commit') END, TRUE
-    ) AS is_set
-), term AS (
-    INSERT INTO annotation_term (study_id, text, n_uses)
-    SELECT %(study)s, %(label)s, 1 FROM unhurried WHERE %(label)s <> ''
-    ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1 RETURNING id
-)
-UPDATE annotation_study SET n_slots_done = n_slots_done + %(n)s
-WHERE id = %(study)s AND %(n)s > 0 AND (SELECT COUNT(*) FROM term) >= 0 AND (SELECT is_set FROM unhurried) IS NOT NULL
-"""
+AFTER_THE_END = "given after the person's part had ended"
 
 
 class SubmitResult(NamedTuple):
@@ -88,21 +72,30 @@ def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: 
     """Every case, one look after the other under a lock on the person's row."""
     item = Item.objects.filter(pk=answer.item, study=study).first()
     if item is None:
-        raise AnswerError("The answer names an item that is not in this study.")
+        raise AnswerError(_("The answer names an item that is not in this study."))
     if answer.stimulus_id != item.stimulus_id:
-        raise AnswerError("The answer was given to another stimulus than this item's; reload the page.")
+        raise AnswerError(_("The answer was given to another stimulus than this item's; reload the page."))
     try:
         with transaction.atomic():
             participation = participation_for_update(study, annotator)
             annotation, stored = store(Submission(answer, payload, item, participation))
         if stored != "replayed":
-            count_afterwards(annotation, fills_slot=stored == "new")
+            count_afterwards(annotation, fills_slot=stored == "new" and is_wanted(annotation))
     except IntegrityError as error:
         # Another person's answer took the UUID between our look and our insert.
         if Annotation.objects.filter(uuid=answer.uuid).exists():
-            raise AnswerError("The UUID of this answer is already another answer's; make a new one.") from error
+            raise AnswerError(uuid_taken()) from error
         raise
     return SubmitResult(annotation, stored, session_progress(participation, has_just_answered=True))
+
+
+def uuid_taken() -> str:
+    return _("The UUID of this answer is already another answer's; make a new one.")
+
+
+def is_wanted(annotation: Annotation) -> bool:
+    """Whether its slot is one the study wants, not a check of the person."""
+    return annotation.slot_id is not None and Slot.objects.filter(pk=annotation.slot_id, lane__gte=0).exists()
 
 
 class Asked(NamedTuple):
@@ -113,8 +106,8 @@ class Asked(NamedTuple):
 
 
 def asked_in(study: Study) -> Asked:
-    """A launched study's are locked, so they are read once per process."""
-    return locked_asked(study.pk, study.locked_hash) if study.locked_hash else read_asked(study)
+    """A launched study's are locked for as long as its version, so they are read once per process."""
+    return locked_asked(study.pk, study.locked_hash, study.version) if study.locked_hash else read_asked(study)
 
 
 def read_asked(study: Study) -> Asked:
@@ -123,7 +116,7 @@ def read_asked(study: Study) -> Asked:
 
 
 @lru_cache(maxsize=256)
-def locked_asked(study_id: int, locked_hash: str) -> Asked:
+def locked_asked(study_id: int, locked_hash: str, version: str) -> Asked:
     return read_asked(Study.objects.only("protocol", "protocol_options").get(pk=study_id))
 
 
@@ -131,9 +124,13 @@ def participation_for_update(study: Study, annotator: User) -> Participation:
     """Locks the person's row, so that their own requests go one after the other."""
     participation = Participation.objects.select_for_update().filter(study=study, user=annotator).first()
     if participation is None:
-        raise AnswerError(f"You have not joined '{study.name}'; open the link you were sent.")
+        raise AnswerError(not_joined(study))
     participation.study, participation.user = study, annotator
     return participation
+
+
+def not_joined(study: Study) -> str:
+    return _("You have not joined '%(study)s'; open the link you were sent.") % {"study": study.name}
 
 
 def store(submission: Submission) -> tuple[Annotation, Stored]:
@@ -150,8 +147,8 @@ def store(submission: Submission) -> tuple[Annotation, Stored]:
     if earlier:
         return revise(earlier[0], submission), "revision"
     if answer.revision_of is not None:
-        raise AnswerError("The answer revises one that was never stored; send that one first.")
-    slot_id = take_slot(submission)
+        raise AnswerError(_("The answer revises one that was never stored; send that one first."))
+    slot_id = take_slot(submission) if submission.participation.excluded_at is None else leave_slot(submission)
     return record_new(submission, slot_id), ("new" if slot_id is not None else "late_extra")
 
 
@@ -163,7 +160,7 @@ def replay(sent: Annotation, submission: Submission) -> Annotation:
         and sent.payload == submission.payload
     )
     if not is_same:
-        raise AnswerError("The UUID of this answer is already another answer's; make a new one.")
+        raise AnswerError(uuid_taken())
     return sent
 
 
@@ -171,6 +168,7 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
     Annotation.objects.filter(pk=current.pk).update(is_current=False)
     revision = build_scored(submission)
     revision.revision_of, revision.slot_id, revision.is_late_extra = current, current.slot_id, current.is_late_extra
+    revision.excluded_reason, revision.exclusion_id = current.excluded_reason, current.exclusion_id
     revision.save(force_insert=True)
     count_gold(submission.participation, before=current.is_gold_right, after=revision.is_gold_right)
     return revision
@@ -179,6 +177,8 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
 def record_new(submission: Submission, slot_id: int | None) -> Annotation:
     annotation = build_scored(submission)
     annotation.slot_id, annotation.is_late_extra = slot_id, slot_id is None
+    if submission.participation.excluded_at is not None:
+        annotation.excluded_reason = AFTER_THE_END
     annotation.save(force_insert=True)
     if slot_id is None:
         bar_item(submission.item, submission.participation)
@@ -200,12 +200,13 @@ def build_scored(submission: Submission) -> Annotation:
 
 def build(answer: Answer, payload: dict[str, Any], *, study: Study, person: User) -> Annotation:
     visible_ms = answer.timing.get("visible_ms")
+    seen_ms = visible_ms if type(visible_ms) is int and 0 <= visible_ms < 2**31 else None
     return Annotation(
         uuid=answer.uuid, study_id=study.pk, item_id=answer.item, annotator=person,
         is_simulated=person.is_simulated, payload=payload, timing=dict(answer.timing),
         **columns_of(asked_in(study).questions, payload),
         shown_at=moment_or_none(answer.timing.get("shown_at")), submitted_at=answer.submitted_at,
-        visible_ms=visible_ms if isinstance(visible_ms, int) and 0 <= visible_ms < 2**31 else None,
+        visible_ms=seen_ms, is_too_quick=seen_ms is not None and seen_ms < study.min_viewing_ms,
         protocol_version=answer.protocol_version, guideline_version=answer.guideline_version,
         study_version=study.version, vocabulary_version=study.vocabulary_version,
         stimulus_id=answer.stimulus_id, app_version=__version__,
@@ -223,7 +224,7 @@ def moment_or_none(value: object) -> datetime | None:
 def take_slot(submission: Submission) -> int | None:
     """The slot this answer fills: the one named, another the person holds, or one of the item that is open."""
     item, person, named = submission.item, submission.participation.user_id, submission.answer.slot
-    mine = Slot.objects.filter(item=item, annotator_id=person, state=Slot.State.LEASED)
+    mine = Slot.objects.filter(item=item, annotator_id=person, state__in=[Slot.State.LEASED, Slot.State.WAITING])
     if named is not None and fill(mine.filter(pk=named), person):
         return named
     held = mine.values_list("pk", flat=True).first()
@@ -231,8 +232,16 @@ def take_slot(submission: Submission) -> int | None:
         return held
     if has_had(item, person):
         return None
-    free = Slot.objects.filter(item=item, state=Slot.State.OPEN)
+    mine_to_take = Q()
+    for low, high in lane_ranges(submission.participation):
+        mine_to_take |= Q(lane__gte=low, lane__lt=high)
+    free = Slot.objects.filter(mine_to_take, item=item, state=Slot.State.OPEN)
     return next((pk for pk in free.values_list("pk", flat=True) if fill(free.filter(pk=pk), person)), None)
+
+
+def leave_slot(submission: Submission) -> None:
+    """Somebody whose part has ended fills no slot: theirs goes to another."""
+    give_back(Slot.objects.filter(item=submission.item, annotator=submission.person, state=Slot.State.LEASED))
 
 
 def fill(unchanged: QuerySet[Slot], annotator_id: int) -> bool:
@@ -241,7 +250,7 @@ def fill(unchanged: QuerySet[Slot], annotator_id: int) -> bool:
 
 
 def has_had(item: Item, annotator_id: int) -> bool:
-    states = (Slot.State.LEASED, Slot.State.DONE, Slot.State.SEEN)
+    states = (Slot.State.LEASED, Slot.State.DONE, Slot.State.SEEN, Slot.State.WAITING)
     return Slot.objects.filter(item=item, annotator_id=annotator_id, state__in=states).exists()
 
 
@@ -258,23 +267,3 @@ def count_gold(participation: Participation, *, before: bool | None, after: bool
     Participation.objects.filter(pk=participation.pk).update(
         n_gold=F("n_gold") + int(before is None), n_gold_right=F("n_gold_right") + int(after) - int(bool(before))
     )
-
-
-def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
-    """The vocabulary of type-ahead and the study's progress.
-
-    Everybody's answers meet at these rows, so they are not locked while an answer is stored. A crash in between costs a
-    count, which closing the study puts right, never an answer.
-    """
-    label = annotation.label[:120]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            values: dict[str, int | str] = {
-                "study": annotation.study_id, "label": label, "n": int(fills_slot),
-                "is_alone": not connection.in_atomic_block,
-            }  # fmt: skip
-            cursor.execute(COUNT_POSTGRESQL, values)
-        elif label:
-            cursor.execute(COUNT_TERM, [annotation.study_id, label])
-    if fills_slot and connection.vendor != "postgresql":
-        Study.objects.filter(pk=annotation.study_id).update(n_slots_done=F("n_slots_done") + 1)

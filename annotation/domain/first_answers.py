@@ -1,8 +1,8 @@
 """The common case of a submit in one statement: the first answer to an ordinary item, in the slot the person holds.
 
 One statement is one transaction and one round trip, and it changes all or nothing. Whatever is not the common case
-changes nothing and is left to `annotation.domain.answers`, step by step: a replay, a revision, a late answer, a scored
-item, an answer that does not fit. The person's row is locked before anything else, as everywhere, so that their own
+changes nothing and is left to `annotation.domain.answers`, step by step: a replay, a revision, a late answer, a check,
+somebody whose part has ended, an answer that does not fit. The person's row is locked before anything else, as everywhere, so that their own
 requests go one after the other; a slot that changed while this one waited is looked at again by PostgreSQL.
 """
 
@@ -18,10 +18,11 @@ from annotation.models import Annotation
 
 STORE = """
 WITH place AS (
-    SELECT id FROM annotation_participation WHERE study_id = %(study)s AND user_id = %(person)s FOR UPDATE
+    SELECT id FROM annotation_participation
+    WHERE study_id = %(study)s AND user_id = %(person)s AND excluded_at IS NULL FOR UPDATE
 ), filled AS (
     UPDATE annotation_slot SET state = 'done', lease_until = NULL
-    WHERE id = %(slot)s AND item_id = %(item)s AND annotator_id = %(person)s AND state = 'leased'
+    WHERE id = %(slot)s AND item_id = %(item)s AND annotator_id = %(person)s AND state = 'leased' AND lane >= 0
       AND (SELECT id FROM place) IS NOT NULL
       AND EXISTS (
           SELECT FROM annotation_item

@@ -13,6 +13,7 @@ from django.db.models import F
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.answers import bar_item, participation_for_update
+from annotation.domain.queue import give_back
 from annotation.domain.stimuli import image_of_cell
 from annotation.models import Image, ImageReport, Item, Participation, Remark, Slot, Study, User
 
@@ -61,7 +62,8 @@ def replayed(sent: Remark, annotator: User, remark: RemarkText) -> Remark:
 
 def pass_over(item: Item, participation: Participation) -> None:
     mine = Slot.objects.filter(item=item, annotator_id=participation.user_id, state=Slot.State.LEASED)
-    mine.update(state=Slot.State.OPEN, annotator=None, lease_until=None)
+    mine.filter(lane__lt=0).update(state=Slot.State.SEEN, lease_until=None)  # a check is nobody else's
+    give_back(mine)
     bar_item(item, participation)
     Participation.objects.filter(pk=participation.pk).update(n_skipped=F("n_skipped") + 1)
 

@@ -72,7 +72,7 @@ def resume_study(*, study: Study, user: User | None) -> None:
 def close_study(*, study: Study, user: User | None) -> None:
     """The end of data taking; only a closed study can be unblinded."""
     change_state(study, user, {Study.State.OPEN, Study.State.PAUSED}, Study.State.CLOSED, "closed")
-    n_done = Slot.objects.filter(study=study, state=Slot.State.DONE).count()
+    n_done = Slot.objects.filter(study=study, state=Slot.State.DONE, lane__gte=0).count()
     Study.objects.filter(pk=study.pk).update(closed_at=timezone.now(), n_slots_done=n_done)
 
 

@@ -38,7 +38,8 @@ STUDY_COLUMNS = columns(
     "queue_order", "max_per_person", "min_viewing_ms",
 )  # fmt: skip
 PARTICIPATION_COLUMNS = columns(
-    Participation, "id", "study_id", "user_id", "role", "n_done", "guideline_version", "consent_version"
+    Participation, "id", "study_id", "user_id", "role", "n_done", "guideline_version", "consent_version",
+    "queue_window", "n_repeats",
 )
 COLUMNS = ", ".join(
     [

@@ -33,9 +33,9 @@ from annotation.models.interfaces import (
     WebhookDelivery,
 )
 from annotation.models.people import ApiToken, Role, User
+from annotation.models.review import Reply, Verdict
 from annotation.models.run import PLAN_PHASE, Chunk, Run, RunLogLine, RunMetric, Worker
 from annotation.models.study import (
-    Category,
     Condition,
     Guideline,
     ImageReport,
@@ -45,9 +45,9 @@ from annotation.models.study import (
     Slot,
     Study,
     StudyEvent,
-    Term,
 )
 from annotation.models.version import StudyVersion
+from annotation.models.vocabulary import Category, Term, TermMerge
 
 __all__ = [
     "CONTROL_KINDS",
@@ -86,6 +86,7 @@ __all__ = [
     "Recruitment",
     "ReferenceItem",
     "Remark",
+    "Reply",
     "Role",
     "Run",
     "RunLogLine",
@@ -95,7 +96,9 @@ __all__ = [
     "StudyEvent",
     "StudyVersion",
     "Term",
+    "TermMerge",
     "User",
+    "Verdict",
     "VisionModel",
     "Webhook",
     "WebhookAttempt",

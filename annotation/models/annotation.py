@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from annotation.models.exclusion import Exclusion
 from annotation.models.study import Item, ReferenceItem, Slot, Study
 
 
@@ -52,7 +53,11 @@ class Annotation(models.Model):
     stimulus_id = models.CharField(max_length=64)
     app_version = models.CharField(max_length=40)
     is_gold_right = models.BooleanField(null=True, blank=True)
+    is_too_quick = models.BooleanField(default=False, help_text="Seen for less than the study's minimum viewing time.")
     excluded_reason = models.CharField(max_length=200, blank=True, help_text="A flag with a reason; never deleted.")
+    exclusion = models.ForeignKey(
+        Exclusion, null=True, blank=True, on_delete=models.PROTECT, related_name="annotations", db_index=False
+    )
 
     class Meta:
         constraints = [
@@ -71,6 +76,7 @@ class Annotation(models.Model):
         indexes = [
             models.Index(fields=["study", "id"], name="annotation_study_id"),
             models.Index(fields=["annotator", "study", "id"], name="annotation_annotator"),
+            models.Index(fields=["exclusion"], condition=Q(exclusion__isnull=False), name="annotation_exclusion_idx"),
         ]
 
     def __str__(self) -> str:
@@ -84,6 +90,7 @@ class PracticeAnswer(models.Model):
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     payload = models.JSONField(default=dict)
     is_right = models.BooleanField()
+    practice_round = models.IntegerField(default=1)
     at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -91,7 +98,7 @@ class PracticeAnswer(models.Model):
 
 
 class Remark(models.Model):
-    """A skip, flag or comment on an item."""
+    """A skip, flag or comment on an item. Flags and comments stay open until somebody has dealt with them."""
 
     class Kind(models.TextChoices):
         SKIP = "skip", "skip"
@@ -104,6 +111,18 @@ class Remark(models.Model):
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="remarks")
     text = models.TextField(blank=True)
     at = models.DateTimeField(auto_now_add=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    resolution = models.TextField(blank=True, help_text="What was done about it; for researchers and reviewers.")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["item"], condition=Q(resolved_at__isnull=True, kind__in=["flag", "comment"]), name="remark_open"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} on item {self.item_id}"

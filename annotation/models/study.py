@@ -55,8 +55,14 @@ class Study(models.Model):
         EXTENSIBLE = "extensible", "the listed terms, and new ones after a look at those near"
         OPEN = "open", "any words"
 
+    class Origin(models.TextChoices):
+        HERE = "here", "made here"
+        IMPORT = "import", "answers of earlier work, imported"
+        BUNDLE = "bundle", "a bundle of another site, whose answers go back there"
+
     name = models.CharField(max_length=120)
     slug = models.SlugField(max_length=80, unique=True)
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.HERE)
     description = models.TextField(blank=True)
     protocol = models.CharField(max_length=40, default="rate-describe-categorise")
     protocol_version = models.CharField(max_length=12, default="1.0")
@@ -136,41 +142,6 @@ class Guideline(models.Model):
 
     def __str__(self) -> str:
         return f"guideline {self.version} of {self.study_id}"
-
-
-class Category(models.Model):
-    """A category of the first protocol, with the key that chooses it."""
-
-    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="categories")
-    name = models.CharField(max_length=60)
-    key = models.CharField(max_length=1)
-    position = models.IntegerField(default=0)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["study", "key"], name="category_key_per_study"),
-            models.UniqueConstraint(fields=["study", "name"], name="category_name_per_study"),
-        ]
-        ordering = ["position", "id"]
-        verbose_name_plural = "categories"
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Term(models.Model):
-    """A label somebody used in the study: the vocabulary that type-ahead offers."""
-
-    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="terms")
-    text = models.CharField(max_length=120)
-    n_uses = models.IntegerField(default=0)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["study", "text"], name="term_once_per_study")]
-        ordering = ["-n_uses", "text"]
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class ReferenceItem(models.Model):

@@ -14,6 +14,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 
@@ -23,6 +24,7 @@ from annotation.domain.stimuli import StimulusError
 from annotation.domain.work_sessions import recognize, remember
 from annotation.models import Participation, Role, Study
 from annotation.views.access import View, signed_in_user
+from annotation.views.database_troubles import trouble_of
 
 MAX_BODY = 200_000
 STEP_URLS = {
@@ -90,6 +92,11 @@ def annotator_endpoint(view: ApiView) -> View:
             return problem(409, str(error))
         except AnswerError as error:
             return problem(422, str(error))
+        except (DatabaseError, InterfaceError) as error:
+            trouble = trouble_of(error)
+            if trouble is None:
+                raise
+            return problem(*trouble)
 
     return cast(View, guarded)
 

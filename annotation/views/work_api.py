@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotation.domain.answer_message import parse_answer, parse_id, parse_uuid
 from annotation.domain.answers import submit_answer
+from annotation.domain.own_progress import own_progress
 from annotation.domain.participation import session_progress
-from annotation.domain.practice import check_practice
+from annotation.domain.practice import Feedback, check_practice
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
@@ -35,7 +36,7 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
         raise RequestError(f"'n' must be a number from 1 to {MOST_CLAIMED}.")
     study = participation.study
-    slots = claim_slots(study=study, annotator=participation.user, n=n, have=ids_in(body, "have"))
+    slots = claim_slots(study=study, annotator=participation.user, n=n, have=ids_in(body, "have"), place=participation)
     done, of = session_progress(participation)
     rest = {"done": done, "of": of, "lease_seconds": settings.LEASE_SECONDS, "study_state": study.state}
     items = ", ".join(work_json(slot, study) for slot in slots)
@@ -138,17 +139,28 @@ def practice_answers(participation: Participation, body: dict[str, Any]) -> dict
     if reference is None or not isinstance(payload, dict):
         raise RequestError("The answer names no practice item of this study, or has no payload.")
     feedback = check_practice(participation=participation, reference=reference, payload=payload)
-    return feedback_reply(payload, feedback.accepted, feedback.right_by_question, feedback.reason)
+    return feedback_reply(payload, feedback)
 
 
-def feedback_reply(
-    given: dict[str, Any], accepted: dict[str, Any], right: dict[str, bool], reason: str
-) -> dict[str, Any]:
-    """What the player shows after a practice answer."""
+def feedback_reply(given: dict[str, Any], feedback: Feedback) -> dict[str, Any]:
+    """What the player shows after a practice answer, and what comes next."""
     questions = [
-        {"name": name, "given": given.get(name), "accepted": accepted[name], "is_right": right[name]} for name in right
+        {"name": name, "given": given.get(name), "accepted": feedback.accepted[name], "is_right": is_right}
+        for name, is_right in feedback.right_by_question.items()
     ]
-    return {"is_right": all(right.values()), "questions": questions, "reason": reason}
+    standing = feedback.standing
+    return {
+        "is_right": feedback.is_right, "questions": questions, "reason": feedback.reason, "outcome": standing.outcome,
+        "round": standing.practice_round, "n_rounds": standing.n_rounds, "n_answered": standing.n_answered,
+        "n_items": standing.n_items, "sentence": standing.sentence,
+    }  # fmt: skip
+
+
+@require_GET
+@annotator_endpoint
+def me(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
+    """The person's own progress, and from five checks on how many they had right."""
+    return own_progress(participation)._asdict()
 
 
 @require_GET
@@ -169,6 +181,7 @@ urlpatterns = [
     path("work/<slug:slug>/claim", claim, name="work-claim"),
     path("work/<slug:slug>/answers", answers, name="work-answers"),
     path("work/<slug:slug>/history", history, name="work-history"),
+    path("work/<slug:slug>/me", me, name="work-me"),
     path("work/<slug:slug>/remarks", remarks, name="work-remarks"),
     path("work/<slug:slug>/reports", reports, name="work-reports"),
     path("work/<slug:slug>/heartbeat", heartbeat, name="work-heartbeat"),

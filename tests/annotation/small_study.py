@@ -85,7 +85,9 @@ def make_study(*, n_items: int = 12, overlap: int = 1, n_people: int = 2, slug: 
     )
     rng = random.Random(5)
     slots = [
-        Slot(study=study, item=item, random_key=rng.randrange(QUEUE_KEYS)) for item in items for _ in range(overlap)
+        Slot(study=study, item=item, lane=1 + number, random_key=rng.randrange(QUEUE_KEYS))
+        for item in items
+        for number in range(overlap)
     ]
     Slot.objects.bulk_create(slots)
     Study.objects.filter(pk=study.pk).update(n_slots=len(slots))

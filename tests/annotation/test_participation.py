@@ -67,7 +67,8 @@ def test_feedback_says_which_question_was_right_and_why() -> None:
         participation=participation, reference=reference, payload=RIGHT | {"category": "other", "patch_rating": None}
     )
     assert feedback == (
-        False, {"patch_rating": False, "category": False}, reference.accepted, "All are round.", 1, 2,
+        False, {"patch_rating": False, "category": False}, reference.accepted, "All are round.",
+        ("passed", 1, 2, 1, 3, None, ""),
     )  # fmt: skip
     assert PracticeAnswer.objects.get().is_right is False
 

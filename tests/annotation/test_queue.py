@@ -62,8 +62,8 @@ def test_a_reloaded_page_gets_its_own_leases_back_first() -> None:
 
 def test_people_start_at_different_places() -> None:
     small = make_study(n_items=200, n_people=2)
-    Participation.objects.filter(user=small.people[0]).update(queue_position=0)
-    Participation.objects.filter(user=small.people[1]).update(queue_position=2**30)
+    Participation.objects.filter(user=small.people[0]).update(queue_start=0)
+    Participation.objects.filter(user=small.people[1]).update(queue_start=2**30)
     a, b = (claim_slots(study=small.study, annotator=person, n=5) for person in small.people)
     assert max(slot.random_key for slot in a) < 2**30 <= min(slot.random_key for slot in b)
 
@@ -141,7 +141,7 @@ def work_until_empty(small: SmallStudy, person: User, claimed: list[tuple[int, i
 @pytest.mark.django_db(transaction=True)
 def test_people_who_claim_at_once_never_get_the_same_slot_nor_an_item_twice() -> None:
     small = make_study(n_items=40, overlap=3, n_people=6)
-    Participation.objects.update(queue_position=0)  # the worst case: everybody walks the same way
+    Participation.objects.update(queue_start=0)  # the worst case: everybody walks the same way
     claimed: list[list[tuple[int, int]]] = [[] for _ in small.people]
     problems: list[str] = []
     threads = [
@@ -191,6 +191,6 @@ def test_the_last_place_of_the_ring_is_followed_by_the_first() -> None:
     first, last = Slot.objects.order_by("id")
     Slot.objects.filter(pk=first.pk).update(random_key=0)
     Slot.objects.filter(pk=last.pk).update(random_key=QUEUE_KEYS - 1)
-    Participation.objects.update(queue_position=QUEUE_KEYS - 1)
+    Participation.objects.update(queue_start=QUEUE_KEYS - 1)
     given = [claim_slots(study=small.study, annotator=small.people[0], n=1, have=[last.pk])[0].pk for _ in range(2)]
     assert given == [last.pk, first.pk]
