@@ -25,8 +25,8 @@ from annotation.models.exclusion import Exclusion
 from annotation.models.explanation import Explanation, ExplanationSet
 from annotation.models.interfaces import (
     Bundle,
-    BundleItem,
     Errand,
+    ForeignItem,
     Pseudonym,
     Webhook,
     WebhookAttempt,
@@ -56,7 +56,6 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "Bundle",
-    "BundleItem",
     "Category",
     "Chunk",
     "Cohort",
@@ -71,6 +70,7 @@ __all__ = [
     "ExternalIdentity",
     "ExternalVisit",
     "Feature",
+    "ForeignItem",
     "Guideline",
     "Image",
     "ImageReport",
