@@ -109,6 +109,7 @@ urlpatterns = [
     path("", include("annotation.views.study_editor")),
     path("", include("annotation.views.study_launch")),
     path("", include("annotation.views.study_remarks")),
+    path("", include("annotation.views.study_versions")),
     path("studies/<slug:slug>/people/", study_people, name="study-people"),
     path("studies/<slug:slug>/", study, name="study"),
 ]

@@ -1,0 +1,189 @@
+"""Changing a study that people already work in: each change is a new version, minor or major, that says what it does.
+
+Minor changes leave the meaning of an answer as it was (how long a session is, in which order items come, wording of the
+guideline). Major ones do not (what the guideline asks for, which categories there are): answers before and after are
+kept, carry their version, and are reported apart; the people read the guideline and practise again. What was frozen at
+launch (features, stimuli, protocol) never changes: that is another study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from annotation.domain.launching import settings_hash
+from annotation.domain.participation import current_guideline
+from annotation.domain.studies import StudyError, log_event, write_guideline
+from annotation.models import Guideline, Participation, Role, Study, StudyVersion, User
+
+LIVE_STATES = (Study.State.OPEN, Study.State.PAUSED)
+MINOR, MAJOR = StudyVersion.Kind.MINOR, StudyVersion.Kind.MAJOR
+LONGEST_REASON = 500
+
+
+class Rule(NamedTuple):
+    """What changing a setting of a live study means."""
+
+    label: str
+    kind: str
+    invalidates: str
+    is_right: Callable[[Any], bool]
+    words: str
+
+
+def is_whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def is_whole_or_none(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_whole(low, high)(value)
+
+
+RULES: dict[str, Rule] = {
+    "session_length": Rule(
+        "Items in a session", MINOR, "Nothing: sessions under way end by the new length.", is_whole(5, 500),
+        "a whole number from 5 to 500",
+    ),
+    "max_per_person": Rule(
+        "Judgements per person, at most", MINOR, "Nothing: who has given more gets no further items.",
+        is_whole_or_none(1, 1_000_000), "a whole number from 1, or empty",
+    ),
+    "queue_order": Rule(
+        "Order of the queue", MINOR, "Nothing: judgements still wanted come in the new order.",
+        lambda value: value in Study.QueueOrder.values, ", ".join(Study.QueueOrder.values),
+    ),
+    "repeat_share": Rule(
+        "Share of own items repeated on a return", MINOR, "Nothing: returns from now on have the new share.",
+        lambda value: isinstance(value, int | float) and 0 <= value <= 0.2, "a share from 0 to 0.2",
+    ),
+    "stopping": Rule(
+        "Stopping rule", MINOR, "The pre-registered rule, if there is one: the report will say that it was left.",
+        lambda value: isinstance(value, dict), "the width and the number of judgements",
+    ),
+    "consent_text": Rule(
+        "Consent text", MINOR, "Nothing; everybody is asked for consent again before they go on.",
+        lambda value: isinstance(value, str) and bool(value.strip()), "a text",
+    ),
+    "min_viewing_ms": Rule(
+        "Shortest time an item is looked at", MAJOR,
+        "Comparing times and ratings across the change: earlier answers could be given faster.", is_whole(0, 60_000),
+        "milliseconds from 0 to 60000",
+    ),
+}  # fmt: skip
+GUIDELINE_MINOR = "Nothing: the wording changed, not what is asked for."
+GUIDELINE_MAJOR = (
+    "Pooling answers across the change: people were asked for something else. Everybody reads the new guideline and "
+    "practises again before their next item."
+)
+
+
+class VersionPlan(NamedTuple):
+    """What a change would make, before it is made."""
+
+    version: str
+    kind: str
+    changes: list[tuple[str, Any, Any]]
+    invalidates: list[str]
+    n_answers_before: int
+
+
+def plan_change(*, study: Study, values: Mapping[str, Any]) -> VersionPlan:
+    """What changing these settings would mean; raises StudyError for what cannot be."""
+    require_live(study)
+    changed = {name: value for name, value in values.items() if getattr(study, name, value) != value}
+    for name, value in values.items():
+        if name not in RULES:
+            raise StudyError(f"'{name}' was frozen at launch and cannot change; make a new study for it.")
+        if not RULES[name].is_right(value):
+            raise StudyError(f"{RULES[name].label} cannot be {value!r}; it can be {RULES[name].words}.")
+    if not changed:
+        raise StudyError("Nothing is different from the version in force.")
+    kind = MAJOR if any(RULES[name].kind == MAJOR for name in changed) else MINOR
+    changes = [(name, getattr(study, name), value) for name, value in changed.items()]
+    return planned(study, kind, changes, [RULES[name].invalidates for name in changed])
+
+
+def planned(study: Study, kind: str, changes: list[tuple[str, Any, Any]], invalidates: list[str]) -> VersionPlan:
+    n_before = study.annotations.filter(is_current=True).count()
+    return VersionPlan(next_version(study.version, kind), kind, changes, invalidates, n_before)
+
+
+def next_version(version: str, kind: str) -> str:
+    major, minor = (int(part) for part in version.split("."))
+    return f"{major + 1}.0" if kind == MAJOR else f"{major}.{minor + 1}"
+
+
+def change_live_study(*, study: Study, user: User | None, values: Mapping[str, Any], reason: str) -> StudyVersion:
+    """Make the change; raises StudyError, and then nothing is changed."""
+    settled = settle_reason(reason)
+    with transaction.atomic():
+        locked = Study.objects.select_for_update().get(pk=study.pk)
+        plan = plan_change(study=locked, values=values)
+        for name, _, value in plan.changes:
+            setattr(locked, name, value)
+        if "consent_text" in values:
+            locked.consent_version = next_consent(locked.consent_version)
+        version = record(locked, user, plan, settled)
+    study.refresh_from_db()
+    return version
+
+
+def plan_guideline(*, study: Study, text: str, is_major: bool) -> VersionPlan:
+    require_live(study)
+    last = current_guideline(study)
+    if last is not None and last.text == text:
+        raise StudyError("The guideline is the same as the version in force.")
+    before = last.version if last else 0
+    kind, words = (MAJOR, GUIDELINE_MAJOR) if is_major else (MINOR, GUIDELINE_MINOR)
+    return planned(study, kind, [("guideline", before, before + 1)], [words])
+
+
+def change_guideline(*, study: Study, user: User | None, text: str, is_major: bool, reason: str) -> Guideline:
+    """A new guideline in a live study; after a major change everybody reads it and practises again."""
+    settled = settle_reason(reason)
+    with transaction.atomic():
+        locked = Study.objects.select_for_update().get(pk=study.pk)
+        plan = plan_guideline(study=locked, text=text, is_major=is_major)
+        guideline = write_guideline(study=locked, user=user, text=text)
+        record(locked, user, plan, settled)
+        if is_major:
+            Participation.objects.filter(study=locked, role=Role.ANNOTATOR).update(
+                guideline_version=None, practised_at=None, practice_position=0
+            )
+    study.refresh_from_db()
+    return guideline
+
+
+def record(study: Study, user: User | None, plan: VersionPlan, reason: str) -> StudyVersion:
+    study.version = plan.version
+    study.save()
+    log_event(study, user, "version", version=plan.version, level=plan.kind, reason=reason)
+    return StudyVersion.objects.create(
+        study=study, version=plan.version, kind=plan.kind, changes=[list(change) for change in plan.changes],
+        invalidates=plan.invalidates, reason=reason, settings_hash=settings_hash(study, frozen_plan(study)),
+        n_answers_before=plan.n_answers_before, created_by=user,
+    )  # fmt: skip
+
+
+def frozen_plan(study: Study) -> str:
+    return str(study.launch_run.config.get("plan", "")) if study.launch_run else ""
+
+
+def require_live(study: Study) -> None:
+    if study.state not in LIVE_STATES:
+        raise StudyError(f"'{study.name}' is {study.state}; versions are for a study that people work in.")
+
+
+def settle_reason(reason: str) -> str:
+    settled = " ".join(reason.split())
+    if not settled or len(settled) > LONGEST_REASON:
+        raise StudyError(f"Say why, in at most {LONGEST_REASON} characters: the report shows it.")
+    return settled
+
+
+def next_consent(version: str) -> str:
+    """The version after this one: its last number raised, or .1 put behind it."""
+    head, dot, tail = version.rpartition(".")
+    return f"{head}{dot}{int(tail) + 1}" if tail.isdecimal() else f"{version}.1"[-12:]

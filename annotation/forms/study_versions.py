@@ -1,0 +1,66 @@
+"""Forms of what is written down about a study: its pre-registration, and changes while people work in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from annotation.domain.preregistration import FIELDS, LONGEST_TEXT
+from annotation.domain.versions import LONGEST_REASON
+from annotation.models import Study
+
+ROWS = {"hypotheses": 4, "analysis": 4}
+
+
+class PreregistrationForm(forms.Form):
+    """Its fields are the lines of a pre-registration."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for line in FIELDS:
+            options: dict[str, Any] = {"label": line.label, "required": False, "help_text": line.help}
+            if line.kind == "text":
+                widget = forms.Textarea(attrs={"rows": ROWS.get(line.name, 2)})
+                self.fields[line.name] = forms.CharField(widget=widget, max_length=LONGEST_TEXT, **options)
+            elif line.kind == "whole":
+                self.fields[line.name] = forms.IntegerField(min_value=1, max_value=2**31 - 1, **options)
+            else:
+                self.fields[line.name] = forms.FloatField(min_value=0, max_value=1, **options)
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=LONGEST_REASON, help_text="The report shows it.", widget=forms.TextInput(attrs={"size": 60})
+    )
+
+
+class LiveStudyForm(ReasonForm):
+    """The settings that can change while people work."""
+
+    session_length = forms.IntegerField(label="Items in a session", min_value=5, max_value=500)
+    max_per_person = forms.IntegerField(
+        label="Judgements per person, at most", min_value=1, required=False, help_text="Empty: as many as there are."
+    )
+    queue_order = forms.ChoiceField(label="Order of the queue", choices=Study.QueueOrder.choices)
+    repeat_share = forms.FloatField(label="Share of own items repeated on a return", min_value=0, max_value=0.2)
+    min_viewing_ms = forms.IntegerField(
+        label="Shortest time an item is looked at, ms", min_value=0, max_value=60_000, help_text="A major change."
+    )
+    consent_text = forms.CharField(
+        label="Consent text", widget=forms.Textarea(attrs={"rows": 4}), help_text="Changed: everybody is asked again."
+    )
+
+    field_order = (
+        "session_length", "max_per_person", "queue_order", "repeat_share", "min_viewing_ms", "consent_text", "reason",
+    )  # fmt: skip
+
+    @classmethod
+    def of(cls, study: Study, data: Any = None) -> LiveStudyForm:
+        names = [name for name in cls.base_fields if name != "reason"]
+        return cls(data, initial={name: getattr(study, name) for name in names})
+
+    def values(self) -> dict[str, Any]:
+        """The settings, without the reason; line ends as they are stored."""
+        values = {name: value for name, value in self.cleaned_data.items() if name != "reason"}
+        return values | {"consent_text": values["consent_text"].replace("\r\n", "\n")}
