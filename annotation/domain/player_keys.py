@@ -6,10 +6,10 @@ What every protocol has (move, look, tell) stands here; the keys of its question
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypedDict
 
+from annotation.domain.keyboards import KEYBOARDS, printed
 from annotation.domain.protocols import PROTOCOLS, Kind, Protocol, Question
 
 
@@ -24,6 +24,15 @@ class Binding(NamedTuple):
     value: int | str | None = None
     question: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it does, the same in every study: a person's own keys are kept by it."""
+        return f"{self.question}={self.value}" if self.action == "answer" else self.action
+
+    @property
+    def can_be_changed(self) -> bool:
+        return bool(self.help) and self.action not in UNCHANGEABLE
+
 
 class BindingRow(TypedDict):
     """A binding as the page receives it."""
@@ -35,15 +44,17 @@ class BindingRow(TypedDict):
     group: str
     value: int | str | None
     question: str
+    name: str
 
 
+UNCHANGEABLE = frozenset({"leave", "focus-left", "focus-right", "focus-up", "focus-down"})
 SHARED_BINDINGS: tuple[Binding, ...] = (
     Binding("submit", ("key:Enter",), "Enter", "send and go on", "Move"),
     Binding("back", ("key:Backspace",), "⌫", "back to an earlier answer (the last 20)", "Move"),
     Binding("skip", ("key:s",), "s", "skip, with a reason", "Move"),
     Binding("leave", ("key:Escape",), "Esc", "leave the text or close what is open", "Move"),
     Binding("overlay", ("key:Space",), "Space", "heat on and off; hold to peek", "Look"),
-    Binding("zoom", ("key:z",), "z", "zoom the cell under the pointer or in focus", "Look"),
+    Binding("zoom", ("key:z", "key:d"), "z", "enlarge the picture under the pointer or in focus (or d)", "Look"),
     Binding("focus-left", ("key:ArrowLeft",), "arrows", "move between the cells", "Look"),
     Binding("focus-right", ("key:ArrowRight",), "→", "", "Look"),
     Binding("focus-up", ("key:ArrowUp",), "↑", "", "Look"),
@@ -80,21 +91,6 @@ def category_bindings(categories: Iterable[tuple[str, str]]) -> list[Binding]:
     ]
 
 
-def printed(chord: str) -> str:
-    """What a chord prints on a QWERTY keyboard: two chords that print the same cannot both be used."""
-    prefix, _, name = chord.rpartition(":")
-    for start in ("Digit", "Key"):
-        if prefix.endswith("code") and name.startswith(start):
-            name = name.removeprefix(start)
-    return ("shift+" if prefix.startswith("shift") else "") + name.lower()
-
-
-def clashes(bindings: Iterable[Binding]) -> list[str]:
-    """The keys that more than one binding wants."""
-    counts = Counter(printed(chord) for binding in bindings for chord in binding.chords)
-    return sorted(key for key, n in counts.items() if n > 1)
-
-
 def fixed_bindings(protocol: Protocol) -> list[Binding]:
     """What a protocol's player binds whatever the study's categories are, with its largest number of cells."""
     options = protocol.settle_options({})
@@ -107,8 +103,9 @@ def asks_category(protocol: Protocol) -> bool:
 
 
 def reserved_keys(protocol: Protocol) -> frozenset[str]:
-    """The letters and signs that a category cannot have."""
-    taken = (printed(chord) for binding in fixed_bindings(protocol) for chord in binding.chords)
+    """The letters and signs that a category cannot have, on any keyboard."""
+    chords = [chord for binding in fixed_bindings(protocol) for chord in binding.chords]
+    taken = (printed(chord, keyboard) for chord in chords for keyboard in KEYBOARDS.values())
     return frozenset(key for key in taken if len(key) == 1)
 
 
@@ -117,15 +114,19 @@ RESERVED_KEYS: frozenset[str] = frozenset().union(
 )
 
 
-def key_table(questions: Sequence[Question], categories: Iterable[tuple[str, str]]) -> list[BindingRow]:
-    """The whole table for one study, as the page receives it."""
+def bindings_of(questions: Sequence[Question], categories: Iterable[tuple[str, str]]) -> list[Binding]:
+    """Everything that a study's player binds."""
     has_category = any(question.kind is Kind.CATEGORY for question in questions)
     bindings = [*SHARED_BINDINGS, *question_bindings(questions)]
-    bindings += category_bindings(categories) if has_category else []
+    return bindings + category_bindings(categories) if has_category else bindings
+
+
+def key_table(bindings: Iterable[Binding]) -> list[BindingRow]:
+    """The table as the page receives it; an action that cannot be changed has no name there."""
     return [
         BindingRow(
             action=b.action, chords=list(b.chords), hint=b.hint, help=b.help, group=b.group, value=b.value,
-            question=b.question,
+            question=b.question, name=b.name if b.can_be_changed else "",
         )
         for b in bindings
     ]  # fmt: skip

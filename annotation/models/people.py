@@ -26,6 +26,7 @@ class User(AbstractUser):
     role = models.CharField(max_length=16, choices=Role, default=Role.ANNOTATOR)
     annotator_code = models.CharField(max_length=16, unique=True, default=new_annotator_code, editable=False)
     is_simulated = models.BooleanField(default=False, help_text="Answers by a program, marked as simulated everywhere.")
+    player_keys = models.JSONField(default=dict, blank=True, help_text="Own keys of the player: see domain.own_keys.")
 
     def __str__(self) -> str:
         return self.username

@@ -1,39 +1,83 @@
-"""What the player is told when its page opens: addresses, the board, questions, keys, versions."""
+"""What the player is told when its page opens: addresses, the board, questions, keys, words, versions."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext
 
+from annotation.domain.own_keys import apply_own_keys
 from annotation.domain.participation import current_guideline, session_progress
-from annotation.domain.player_keys import key_table
-from annotation.domain.protocols import Kind, Question, protocol_of, questions_of
+from annotation.domain.player_keys import TEXT_BINDING, Binding, bindings_of, key_table
+from annotation.domain.protocols import Choice, Kind, Protocol, Question, protocol_of, questions_of
 from annotation.models import Participation, Study, User
+from annotation.views.player_texts import player_texts
 
-ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms")
+ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys")
+LATER_ENDPOINTS = ("me", "session", "leave")
+BREAK_MINUTES = 30
+LONG_WORD = 14
+MOST_BESIDE = 4
 
 
-def question_rows(study: Study) -> list[dict[str, Any]]:
-    """The study's questions as the page draws them; the hints come from the choices."""
-    return [question_row(question) for question in questions_of(study)]
+def question_rows(questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """The questions as the page draws them and the script asks them."""
+    first_text = next((question for question in questions if question.kind is Kind.TEXT), None)
+    rows = [question_row(question) for question in questions]
+    return [
+        row | {"hint": TEXT_BINDING[2] if question is first_text else ""}
+        for row, question in zip(rows, questions, strict=True)
+    ]
 
 
 def question_row(question: Question) -> dict[str, Any]:
+    choices = [choice_row(choice) for choice in question.choices]
+    n_valued = sum(choice.value is not None for choice in question.choices)
     return {
         "name": question.name,
         "kind": question.kind.value,
-        "text": question.text,
+        "text": gettext(question.text),
         "panel": question.panel,
         "n_cells": question.n_cells,
         "is_required": question.is_required,
         "max_length": question.max_length if question.kind is Kind.TEXT else 0,
-        "choices": [{"value": choice.value, "word": choice.word, "hint": choice.hint} for choice in question.choices],
+        "choices": choices,
+        "n_beside": min(n_valued, MOST_BESIDE),
+        "is_long": any(len(choice["word"]) > LONG_WORD for choice in choices),
     }
 
 
-def base_config(study: Study, user: User, mode: str) -> dict[str, Any]:
+def choice_row(choice: Choice) -> dict[str, Any]:
+    return {
+        "value": choice.value, "json": json.dumps(choice.value), "word": gettext(choice.word), "hint": choice.hint,
+    }  # fmt: skip
+
+
+def category_rows(study: Study) -> list[dict[str, str]]:
+    rows = study.categories.values_list("name", "key")
+    return [{"name": name, "key": key, "json": json.dumps(name)} for name, key in rows]
+
+
+def study_bindings(study: Study, questions: Sequence[Question] | None = None) -> list[Binding]:
+    """What the player binds in this study, before anybody's own keys."""
+    asked = questions_of(study) if questions is None else questions
+    return [in_words(one) for one in bindings_of(asked, study.categories.values_list("name", "key"))]
+
+
+def in_words(binding: Binding) -> Binding:
+    """The binding's help in the reader's language."""
+    return binding._replace(help=gettext(binding.help) if binding.help else "", group=gettext(binding.group))
+
+
+def base_config(
+    study: Study, user: User, mode: str, *, questions: Sequence[Question] | None = None, layout: str = ""
+) -> dict[str, Any]:
+    """A page's config; a review asks other questions, in another layout, about the study's panels."""
     guideline, protocol = current_guideline(study), protocol_of(study)
+    asked = questions_of(study) if questions is None else questions
     return {
         "mode": mode,
         "study": study.slug,
@@ -41,22 +85,43 @@ def base_config(study: Study, user: User, mode: str) -> dict[str, Any]:
         "protocol": protocol.name,
         "protocol_version": study.protocol_version,
         "guideline_version": guideline.version if guideline else 0,
-        "layout": protocol.layout,
-        "panels": [panel._asdict() for panel in protocol.panels],
-        "questions": question_rows(study),
-        "submits_at_once": protocol.submits_at_once,
-        "min_viewing_ms": study.min_viewing_ms,
-        "keys": key_table(questions_of(study), study.categories.values_list("name", "key")),
+        "layout": layout or protocol.layout,
+        "panels": panel_rows(protocol),
+        "questions": question_rows(asked),
+        "submits_at_once": protocol.submits_at_once and not layout,
+        "min_viewing_ms": study.min_viewing_ms if mode == "work" else 0,
+        "break_minutes": BREAK_MINUTES,
+        "keys": key_table(apply_own_keys(study_bindings(study, asked), user.player_keys)),
+        "own_keys": user.player_keys,
+        "texts": player_texts(),
+        "urls": {},
+        "session_length": 0,
         "done": 0,
     }
+
+
+def panel_rows(protocol: Protocol) -> list[dict[str, str]]:
+    return [
+        {"name": panel.name, "title": gettext(panel.title), "hint": gettext(panel.hint) if panel.hint else ""}
+        for panel in protocol.panels
+    ]
 
 
 def work_config(participation: Participation) -> dict[str, Any]:
     study = participation.study
     progress = session_progress(participation)
-    urls = {name: reverse(f"work-{name}", args=[study.slug]) for name in ENDPOINTS}
     return base_config(study, participation.user, "work") | {
-        "urls": urls,
+        "urls": work_urls(study),
         "done": progress.done,
         "session_length": progress.of,
     }
+
+
+def work_urls(study: Study) -> dict[str, str]:
+    urls = {name: reverse(f"work-{name}", args=[study.slug]) for name in ENDPOINTS}
+    for name in LATER_ENDPOINTS:
+        try:
+            urls[name] = reverse(f"work-{name}", args=[study.slug])
+        except NoReverseMatch:
+            continue
+    return urls

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import include, path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotation.domain.own_keys import OwnKeysError, set_own_keys
 from annotation.domain.participation import (
     ParticipationError,
     Step,
@@ -16,12 +20,13 @@ from annotation.domain.participation import (
     current_guideline,
     next_step,
 )
+from annotation.domain.player_keys import key_table
 from annotation.domain.practice import answered_ids, practice_items
 from annotation.domain.stimuli import stimulus_for_player
 from annotation.models import Participation, Study
 from annotation.templatetags.prose import prose
-from annotation.views.player_config import base_config, question_rows, work_config
-from annotation.views.work_access import annotator_page
+from annotation.views.player_config import base_config, category_rows, study_bindings, work_config
+from annotation.views.work_access import RequestError, annotator_endpoint, annotator_page, problem
 
 
 @require_http_methods(["GET", "POST"])
@@ -68,6 +73,20 @@ def work(request: HttpRequest, participation: Participation) -> HttpResponseBase
     return render_player(request, study, work_config(participation), finish_url=reverse("studies"))
 
 
+@require_POST
+@annotator_endpoint
+def own_keys(participation: Participation, body: dict[str, Any]) -> dict[str, Any] | HttpResponse:
+    """The keys that somebody chose for themselves; none is back to the usual ones."""
+    keys = body.get("keys")
+    if not isinstance(keys, dict):
+        raise RequestError("'keys' must be an object of keys by the name of what they do.")
+    try:
+        bindings = study_bindings(participation.study)
+        return {"keys": key_table(set_own_keys(user=participation.user, bindings=bindings, keys=keys))}
+    except OwnKeysError as error:
+        return problem(422, str(error))
+
+
 def render_player(
     request: HttpRequest, study: Study, config: dict[str, object], *, finish_url: str, leave_url: str | None = None
 ) -> HttpResponse:
@@ -75,12 +94,12 @@ def render_player(
     context = {
         "study": study,
         "config": config,
-        "questions": question_rows(study),
-        "categories": study.categories.all(),
+        "questions": config["questions"],
+        "categories": category_rows(study),
         "guideline_html": prose(guideline.text) if guideline else "",
         "finish_url": finish_url,
         "leave_url": leave_url or reverse("studies"),
-        "leave_text": "Leave the preview" if config["mode"] == "preview" else "My studies",
+        "leave_text": _("Leave the preview") if config["mode"] == "preview" else _("My studies"),
         "login_url": f"{reverse('login')}?next={reverse('studies')}",
     }
     return render(request, "annotation/work/player.html", context)
@@ -88,6 +107,7 @@ def render_player(
 
 urlpatterns = [
     path("work/<slug:slug>/guideline/", guideline_read, name="guideline-read"),
+    path("work/<slug:slug>/keys", own_keys, name="work-keys"),
     path("work/<slug:slug>/practice/", practice, name="practice"),
     path("work/<slug:slug>/", work, name="work"),
     path("", include("annotation.views.work_api")),

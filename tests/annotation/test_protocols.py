@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from annotation.domain.answer_message import AnswerError
-from annotation.domain.player_keys import clashes, fixed_bindings
+from annotation.domain.keyboards import clashes_anywhere
+from annotation.domain.player_keys import fixed_bindings
 from annotation.domain.protocols import PROTOCOLS, OptionError, Protocol, columns_of, validate, validate_accepted
 
 MAP = base64.b64encode(bytes([0, 0, 9, 200])).decode()
@@ -78,7 +79,7 @@ def test_a_wrong_answer_is_refused_in_words(name: str, payload: dict[str, Any], 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
 def test_no_two_keys_of_a_protocol_clash(protocol: Protocol) -> None:
-    assert clashes(fixed_bindings(protocol)) == []
+    assert clashes_anywhere(fixed_bindings(protocol)) == []
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)

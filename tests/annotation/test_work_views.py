@@ -14,7 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotation.domain.player_keys import RESERVED_KEYS, category_bindings, clashes, fixed_bindings
+from annotation.domain.keyboards import clashes
+from annotation.domain.player_keys import RESERVED_KEYS, category_bindings, fixed_bindings
 from annotation.domain.protocols import PROTOCOLS
 from annotation.domain.studies import DEFAULT_CATEGORIES
 from annotation.domain.work_sessions import remember
@@ -81,7 +82,7 @@ def test_no_two_bindings_want_the_same_key() -> None:
 
 
 def test_the_reserved_keys_are_those_the_player_uses_itself() -> None:
-    assert "".join(sorted(RESERVED_KEYS)) == "/01234?cefiqrstwz"
+    assert "".join(sorted(RESERVED_KEYS)) == "/01234?acdefiqrstwz"
 
 
 # ---- joining

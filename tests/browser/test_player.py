@@ -78,7 +78,7 @@ def test_ten_answers_by_keyboard_survive_a_cut_network_and_a_closed_browser(
     page.keyboard.press("q")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('[data-saved]').dataset.unsaved === '4'")
-    assert "4 answers kept on this computer" in page.inner_text("[data-saved]")
+    assert "Kept on this computer: 4" in page.inner_text("[data-saved]")
     assert n_answers() == 6
     context.close()
 
@@ -143,7 +143,7 @@ def test_an_answer_without_both_ratings_is_not_sent(open_study: OpenStudy, lapto
     first = shown(laptop)
     laptop.keyboard.press("4")
     laptop.keyboard.press("Enter")
-    assert laptop.inner_text("[data-toast]") == "Rate the images first, or say you can’t tell."
+    assert laptop.inner_text("[data-toast]") == "Still open: Do the images?"
     assert (shown(laptop), n_answers()) == (first, 0)
 
 
@@ -230,7 +230,8 @@ def test_practice_gives_feedback_and_then_the_work_begins(
     laptop.wait_for_selector("body[data-state=feedback]")
     assert laptop.inner_text("#feedback h2") == "We see it differently"
     assert laptop.locator("#feedback li").all_inner_texts() == [
-        "✗Patches no — expected mostly or clearly", "✓Category colour — right",
+        "✗Do the patches share something you could name? no — expected mostly or clearly",
+        "✓What kind of thing is it? colour — right",
     ]  # fmt: skip
     assert laptop.inner_text("[data-reason]") == "All of them are discs of one color."
     laptop.reload()
@@ -309,7 +310,7 @@ def test_signed_out_keeps_the_answer_and_says_so(open_study: OpenStudy, laptop: 
     laptop.context.clear_cookies(name="sessionid")
     answer(laptop)
     laptop.wait_for_selector("[data-signin]:visible")
-    assert "Signed out: 1 answer kept on this computer" in laptop.inner_text("[data-saved]")
+    assert "Signed out. Kept on this computer: 1" in laptop.inner_text("[data-saved]")
     sign_in(laptop.context, ada, str(live_server))
     poll(lambda: n_answers() == 1, "the answer stored after signing in again")
 
@@ -353,9 +354,10 @@ def test_every_button_shows_the_key_of_the_table(open_study: OpenStudy, laptop: 
         """() => {
           const {keys} = JSON.parse(document.querySelector('#player-config').textContent);
           return [...document.querySelectorAll('#answer [data-action]')].filter(button => {
-            const value = button.dataset.value;
-            const row = keys.find(k => k.action === button.dataset.action
-              && (value === undefined || String(k.value) === value));
+            const {action, value} = button.dataset;
+            const question = button.closest('[data-question]')?.dataset.question ?? "";
+            const row = keys.find(k => k.action === action && k.question === question
+              && (value === undefined || JSON.stringify(k.value) === value));
             return row?.hint !== button.querySelector('kbd').textContent;
           }).map(button => button.outerHTML);
         }"""

@@ -27,6 +27,9 @@ def test_a_draft_is_previewed_with_feedback_and_nothing_is_stored(
     for key in ("1", "q", "Enter"):
         laptop.keyboard.press(key)
     laptop.wait_for_selector("body[data-state=feedback]")
-    assert laptop.inner_text("#feedback li") == "✗Patches no — expected mostly or clearly"
+    assert (
+        laptop.inner_text("#feedback li")
+        == "✗Do the patches share something you could name? no — expected mostly or clearly"
+    )
     assert laptop.inner_text("[data-progress]") == "1 of 12"
     assert (Annotation.objects.count(), PracticeAnswer.objects.count()) == (0, 0)

@@ -1,92 +1,135 @@
-// The answer column: two ratings, a category, a label. Holds what is answered and says what is missing.
+// The answer column, made from the protocol's questions: holds what is answered and says what is missing.
 
 const UNANSWERED = Symbol("unanswered");
-const RATINGS = ["patch_rating", "image_rating"];
+const EMPTY = { cells: [], marks: [], category: "" };
 
 export class AnswerForm {
-  constructor(root, onChange) {
+  constructor(root, questions, onChange) {
     this.root = root;
-    this.label = root.querySelector("[name=label]");
+    this.questions = questions;
     this.onChange = onChange;
     this.reset(null);
-    root.addEventListener("click", (event) => this.#clicked(event));
+    root.addEventListener("input", (event) => event.target.closest("[data-question]")?.classList.remove("is-missing"));
   }
 
-  #clicked(event) {
-    const button = event.target.closest("[data-question] button[data-value]");
-    if (button) this.set(button.closest("[data-question]").dataset.question, parse(button.dataset.value));
+  #question(name) {
+    return this.questions.find((question) => question.name === name);
+  }
+
+  #group(name) {
+    return this.root.querySelector(`[data-question="${name}"]`);
+  }
+
+  field(name) {
+    return this.root.querySelector(`[name="${name}"]`);
   }
 
   /** Puts an earlier answer in, or clears the form. */
   reset(payload) {
-    this.values = { patch_rating: UNANSWERED, image_rating: UNANSWERED, category: "" };
-    if (payload) this.values = { ...this.values, ...payload };
-    delete this.values.label;
-    this.label.value = payload?.label ?? "";
+    this.values = {};
+    for (const { name, kind } of this.questions) {
+      if (kind === "text") this.field(name).value = payload?.[name] ?? "";
+      else this.values[name] = this.#first(name, kind, payload);
+      this.#group(name).classList.remove("is-missing");
+    }
     this.#paint();
   }
 
-  set(question, value) {
-    // The same category again takes it away; a rating stays.
-    const isAgain = question === "category" && this.values.category === value;
-    this.values[question] = isAgain ? "" : value;
+  #first(name, kind, payload) {
+    if (payload && name in payload) return payload[name];
+    return kind in EMPTY ? structuredClone(EMPTY[kind]) : UNANSWERED;
+  }
+
+  /** One choice more; what may stay open can be taken back by giving it again. */
+  set(name, value) {
+    const { kind, is_required: isRequired } = this.#question(name);
+    if (kind === "cells" || kind === "marks") this.values[name] = toggled(this.values[name], value);
+    else if (this.values[name] === value && !isRequired) this.values[name] = kind === "category" ? "" : UNANSWERED;
+    else this.values[name] = value;
     this.#paint();
-    this.onChange(question);
+    this.onChange(name);
+  }
+
+  clear(name) {
+    this.values[name] = this.#first(name, this.#question(name).kind, null);
+    this.#paint();
+    this.onChange(name);
+  }
+
+  isChosen(name, value) {
+    const given = this.values[name];
+    return Array.isArray(given) ? given.includes(value) : given === value;
   }
 
   get missing() {
-    return RATINGS.filter((question) => this.values[question] === UNANSWERED);
+    return this.questions.filter((question) => question.is_required && this.#isOpen(question));
+  }
+
+  #isOpen({ name, kind }) {
+    if (kind === "text") return !this.field(name).value.trim();
+    return this.values[name] === UNANSWERED;
   }
 
   get payload() {
-    return { ...this.values, label: this.label.value.trim() };
-  }
-
-  /** What was typed so far, to come back to after looking at an earlier answer. */
-  get draft() {
-    return this.payload;
+    const payload = {};
+    for (const { name, kind } of this.questions) {
+      const value = kind === "text" ? this.field(name).value.trim() : this.values[name];
+      if (value !== UNANSWERED) payload[name] = structuredClone(value);
+    }
+    return payload;
   }
 
   markMissing() {
-    for (const question of RATINGS) {
-      this.#fieldset(question).classList.toggle("is-missing", this.missing.includes(question));
-    }
-  }
-
-  #fieldset(question) {
-    return this.root.querySelector(`[data-question=${question}]`);
+    const missing = this.missing;
+    for (const question of this.questions) this.#group(question.name).classList.toggle("is-missing", missing.includes(question));
   }
 
   #paint() {
-    for (const [question, value] of Object.entries(this.values)) {
-      const buttons = [...this.#fieldset(question).querySelectorAll("button[data-value]")];
-      let chosen = null;
-      for (const button of buttons) {
-        const isChosen = value !== UNANSWERED && parse(button.dataset.value) === value;
-        button.ariaChecked = String(isChosen);
-        button.tabIndex = -1;
-        if (isChosen) chosen = button;
-      }
-      (chosen ?? buttons[0])?.setAttribute("tabindex", "0");
-      if (value !== UNANSWERED) this.#fieldset(question).classList.remove("is-missing");
+    for (const [name, value] of Object.entries(this.values)) {
+      const group = this.#group(name);
+      const count = group.querySelector("[data-count]");
+      if (count) count.textContent = value.length;
+      this.#paintButtons(name, [...group.querySelectorAll("button[data-value]")]);
+      if (value !== UNANSWERED) group.classList.remove("is-missing");
     }
   }
 
-  /** Arrow keys inside a group of choices, as in any radio group. */
+  #paintButtons(name, buttons) {
+    let chosen = null;
+    for (const button of buttons) {
+      const isChosen = this.isChosen(name, valueOf(button));
+      button.ariaChecked = String(isChosen);
+      button.tabIndex = -1;
+      if (isChosen) chosen ??= button;
+    }
+    (chosen ?? buttons[0])?.setAttribute("tabindex", "0");
+  }
+
+  /** Arrow keys inside a group of choices, as in any radio group; check boxes are only walked over. */
   moveWithin(button, by) {
     const buttons = [...button.closest("[data-question]").querySelectorAll("button[data-value]")];
     const next = buttons[(buttons.indexOf(button) + by + buttons.length) % buttons.length];
     next.focus();
-    next.click();
+    return next.role === "radio" ? next : null;
   }
 }
 
-/** Buttons write a rating as a number, "null" for can't tell, and a category as its name. */
-function parse(value) {
-  if (value === "null") return null;
-  return /^[1-4]$/.test(value) ? Number(value) : value;
+/** What a button of a question stands for. */
+export function valueOf(button) {
+  return JSON.parse(button.dataset.value);
+}
+
+function toggled(values, value) {
+  const text = JSON.stringify(value);
+  const rest = values.filter((other) => JSON.stringify(other) !== text);
+  return rest.length < values.length ? rest : [...rest, value].sort(byNumber);
+}
+
+function byNumber(a, b) {
+  return Array.isArray(a) ? a[0] - b[0] || a[1] - b[1] : a - b;
 }
 
 export function sameAnswer(a, b) {
-  return ["patch_rating", "image_rating", "category", "label"].every((question) => a[question] === b[question]);
+  const names = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...names].every((name) => JSON.stringify(a[name] ?? null) === JSON.stringify(b[name] ?? null));
 }

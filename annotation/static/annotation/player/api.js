@@ -1,5 +1,7 @@
 // Requests to the server, and the few ways in which they fail.
 
+import { t } from "./texts.js";
+
 export class Offline extends Error {}
 export class SignedOut extends Error {}
 export class Refused extends Error {}
@@ -23,15 +25,15 @@ export async function request(url, { body, method = "POST", timeout = 20000, kee
       signal: AbortSignal.timeout(timeout),
     });
   } catch (error) {
-    throw new Offline("The server cannot be reached.", { cause: error });
+    throw new Offline(t("unreachable"), { cause: error });
   }
   // Only our own JSON counts: a captive portal answers 200 with a page of its own.
   if (!(response.headers.get("Content-Type") ?? "").includes("json")) {
-    throw new Offline(`Something else than Vitrine answered (${response.status}).`);
+    throw new Offline(t("foreign_answer", { status: response.status }));
   }
   const reply = await response.json();
   if (response.ok) return reply;
-  throw failure(response.status, reply.error ?? `The server answered ${response.status}.`);
+  throw failure(response.status, reply.error ?? t("bad_answer", { status: response.status }));
 }
 
 function failure(status, text) {

@@ -1,120 +1,169 @@
-// The pictures: sixteen patch crops and the images, each a canvas in a fixed place, drawn from one sprite.
+// The pictures: the panels of a stimulus, each cell a canvas in a fixed place, drawn from one sprite.
 
-import { decodeMap, paintHeat } from "../heatmap.js";
+import { drawCell, heatOf } from "./drawing.js";
+import { BETWEEN, GAP, arrange } from "./layouts.js";
+import { Marking } from "./marking.js";
+import { t } from "./texts.js";
 
-const RATIO = () => Math.min(devicePixelRatio || 1, 2);
+const NARROW = matchMedia("(max-width: 600px)"); // as in player.css: there the page scrolls
 
-const GAP = 6;
-const STRENGTH_HEIGHT = 5;
-const SMALLEST = 40;
-const PATCH_COLUMNS = 4;
-const IMAGES_SHARE = 0.53;
-const HEAT_OPACITY = 0.45;
-const NARROW = matchMedia("(max-width: 900px)"); // as in player.css: the grids stand below one another
-
-function cellSize(n, columns, width, height, below) {
-  const rows = Math.ceil(n / columns);
-  const side = Math.min((width - GAP * (columns - 1)) / columns, (height - GAP * (rows - 1)) / rows - below);
-  return Math.max(SMALLEST, Math.floor(side));
-}
-
-function bestColumns(n, width, height) {
-  const size = (columns) => cellSize(n, columns, width, height, STRENGTH_HEIGHT);
-  return (n > 9 ? [4, 5, 6] : [2, 3, 4]).reduce((best, columns) => (size(columns) > size(best) ? columns : best));
-}
-
-function heatOf(image, [rows, columns]) {
-  const canvas = document.createElement("canvas");
-  paintHeat(canvas, decodeMap(image.map), rows, columns, { opacity: HEAT_OPACITY });
-  return canvas;
-}
-
-/** Patches stay squares: what a patch says is said of the whole patch. */
-export function drawHeat(context, heat, side) {
-  context.imageSmoothingEnabled = false;
-  context.drawImage(heat, 0, 0, side, side);
-  context.imageSmoothingEnabled = true;
+function element(tag, className, properties = {}) {
+  return Object.assign(document.createElement(tag), { className }, properties);
 }
 
 export class Board {
-  constructor(root, { onZoom }) {
+  /** `answers` is the answer form: cells of the panel that a question names are chosen there. */
+  constructor(root, { layout, panels, questions }, handlers) {
     this.root = root;
-    this.patchGrid = root.querySelector("[data-grid=patches]");
-    this.imageGrid = root.querySelector("[data-grid=images]");
-    this.onZoom = onZoom;
+    this.layout = layout;
+    this.titles = new Map(panels.map((panel) => [panel.name, panel]));
+    this.asking = new Map(questions.filter(({ panel }) => panel).map((question) => [question.panel, question]));
+    this.handlers = handlers;
     this.hasOverlay = true;
-    this.focused = null;
-    this.hovered = null;
+    this.panels = new Map();
     this.cells = [];
-    new ResizeObserver(() => this.#layout()).observe(root);
-    root.addEventListener("pointerover", (event) => (this.hovered = event.target.closest(".cell")));
-    root.addEventListener("pointerleave", () => (this.hovered = null));
-    root.addEventListener("click", (event) => this.#clicked(event));
-    root.addEventListener("focusin", (event) => this.#focus(event.target.closest(".cell")));
-    root.addEventListener("focusout", () => (this.focused = null));
+    this.marking = new Marking(this, handlers.onMark);
+    new ResizeObserver(() => this.#place()).observe(root);
+    this.#listen();
   }
 
-  #clicked(event) {
-    const cell = event.target.closest(".cell");
-    if (cell) this.onZoom(cell);
+  #listen() {
+    const { root } = this;
+    const cellOf = (event) => event.target.closest(".cell");
+    root.addEventListener("pointerover", (event) => (this.hovered = cellOf(event)));
+    root.addEventListener("pointerleave", () => (this.hovered = null));
+    root.addEventListener("click", (event) => this.#clicked(event, cellOf(event)));
+    root.addEventListener("dblclick", (event) => cellOf(event) && this.handlers.onZoom(cellOf(event)));
+    root.addEventListener("focusin", (event) => this.#focus(cellOf(event)));
+    root.addEventListener("focusout", () => this.#focus(null));
+  }
+
+  #clicked(event, cell) {
+    if (!cell) return;
+    const question = this.asking.get(cell.panel);
+    if (event.target.closest(".enlarge") || !question) this.handlers.onZoom(cell);
+    else if (question.kind !== "marks") this.handlers.onChoose(question, cell.index);
   }
 
   /** Puts an item on the board; the pictures are decoded already. */
   show(item, pictures) {
     this.item = item;
     this.pictures = pictures;
-    const { patches, images, grid } = item.stimulus;
-    this.heats = images.map((image) => heatOf(image, grid));
-    const patchCells = this.#fill(this.patchGrid, "patches", patches);
-    const imageCells = this.#fill(this.imageGrid, "images", images);
-    this.cells = [...patchCells, ...imageCells];
-    this.cells[0].tabIndex = 0;
-    this.#layout();
+    const { panels, grid, text } = item.stimulus;
+    this.#say(text);
+    for (const [name, section] of this.panels) section.hidden = !panels.some((panel) => panel.name === name);
+    this.cells = panels.flatMap((panel) => this.#fill(this.#section(panel.name), panel));
+    for (const cell of this.cells) cell.heat = heatOf(cell.spec, grid);
+    this.root.classList.toggle("has-heat", this.cells.some((cell) => cell.heat));
+    this.marking.reset(grid);
+    this.#makeReachable(this.cells[0]);
+    this.#place();
   }
 
-  #fill(grid, kind, specs) {
-    while (grid.children.length > specs.length) grid.lastElementChild.remove();
-    while (grid.children.length < specs.length) grid.append(this.#makeCell(kind));
-    return specs.map((spec, index) => this.#fillCell(grid.children[index], kind, spec, index, specs.length));
+  #say(text) {
+    const place = this.root.querySelector("[data-text]");
+    place.textContent = text ?? "";
+    place.hidden = !text;
   }
 
-  #makeCell(kind) {
-    const cell = document.createElement("div");
-    cell.className = `cell cell--${kind}`;
-    cell.role = "img";
-    cell.append(document.createElement("canvas"));
-    if (kind === "images") cell.append(Object.assign(document.createElement("span"), { className: "strength" }));
+  #section(name) {
+    if (!this.panels.has(name)) this.panels.set(name, this.#makeSection(name));
+    return this.panels.get(name);
+  }
+
+  #makeSection(name) {
+    const { title, hint } = this.titles.get(name) ?? { title: name };
+    const section = element("section", `panel panel--${name}`);
+    const heading = element("h2", "", { id: `panel-${name}`, textContent: title });
+    if (hint) heading.append(" ", element("span", "muted", { textContent: hint }));
+    const grid = element("div", "cells", { role: "group" });
+    grid.setAttribute("aria-labelledby", heading.id);
+    section.append(heading, grid);
+    return section;
+  }
+
+  #fill(section, { name, kind, cells }) {
+    const grid = section.lastElementChild;
+    while (grid.children.length > cells.length) grid.lastElementChild.remove();
+    while (grid.children.length < cells.length) grid.append(this.#makeCell(name, kind));
+    return cells.map((spec, index) => this.#fillCell(grid.children[index], spec, index, cells.length));
+  }
+
+  #makeCell(panel, kind) {
+    const question = this.asking.get(panel);
+    const cell = element("div", `cell cell--${kind}${question ? ` cell--${question.kind}` : ""}`, { panel });
+    const canvas = element("canvas", "", { role: question?.kind === "marks" ? "application" : "img" });
+    cell.append(canvas, element("span", "strength"));
+    if (!question) return cell;
+    const enlarge = element("button", "enlarge", { type: "button", tabIndex: -1, textContent: "⤢", title: t("enlarge") });
+    cell.append(element("span", "number", { ariaHidden: "true" }), enlarge);
     return cell;
   }
 
-  #fillCell(cell, kind, spec, index, n) {
-    cell.tabIndex = -1;
-    cell.spec = spec;
-    cell.dataset.cell = `${kind}/${index}`;
-    const strength = kind === "images" ? `, strength ${Math.round(100 * spec.value)} percent` : "";
-    cell.ariaLabel = `${kind === "images" ? "Image" : "Patch"} ${index + 1} of ${n}${strength}`;
-    if (kind === "images") cell.querySelector(".strength").style.setProperty("--strength", spec.value);
+  #fillCell(cell, spec, index, n) {
+    Object.assign(cell, { spec, index });
+    cell.dataset.cell = `${cell.panel}/${index}`;
+    const values = { number: index + 1, n };
+    cell.label = t(cell.matches(".cell--patches") ? "patch_n" : "image_n", values);
+    cell.classList.toggle("has-strength", spec.value !== undefined);
+    if (spec.value !== undefined) {
+      cell.label += `, ${t("strength", { percent: Math.round(100 * spec.value) })}`;
+      cell.querySelector(".strength").style.setProperty("--strength", spec.value);
+    }
+    const enlarge = cell.querySelector(".enlarge");
+    if (enlarge) {
+      cell.querySelector(".number").textContent = index + 1;
+      enlarge.ariaLabel = `${t("enlarge")}: ${cell.label}`;
+    }
+    cell.firstElementChild.ariaLabel = cell.label;
     return cell;
   }
 
-  /** The largest square cells that fit without scrolling: the images take the height, the patches what is left. */
-  #layout() {
+  /** Which cells are chosen, by panel: shown on the cell and said in its name. */
+  choose(panel, chosen) {
+    for (const cell of this.cells.filter((candidate) => candidate.panel === panel)) {
+      const isChosen = chosen.includes(cell.index);
+      cell.classList.toggle("is-chosen", isChosen);
+      cell.firstElementChild.ariaLabel = isChosen ? `${cell.label}, ${t("chosen")}` : cell.label;
+    }
+  }
+
+  /** What is left for the panels beside their neighbors on the board. */
+  #room() {
+    const style = getComputedStyle(this.root);
+    const sides = (...names) => names.reduce((sum, name) => sum + parseFloat(style[name]), 0);
+    const width = this.root.clientWidth - sides("paddingLeft", "paddingRight");
+    const others = this.root.querySelectorAll("[data-text]:not([hidden]), [data-earlier]:not([hidden])");
+    const taken = [...others].reduce((sum, other) => sum + other.offsetHeight + 2 * GAP, 0);
+    const height = this.root.clientHeight - sides("paddingTop", "paddingBottom") - taken;
+    return { width, height: NARROW.matches ? width * 2 : height };
+  }
+
+  #place() {
     if (!this.cells.length) return;
-    const { patches, images } = this.item.stimulus;
-    const most = NARROW.matches ? this.imageGrid.clientWidth : this.root.clientWidth * IMAGES_SHARE;
-    const columns = bestColumns(images.length, most, this.imageGrid.clientHeight);
-    const size = cellSize(images.length, columns, most, this.imageGrid.clientHeight, STRENGTH_HEIGHT);
-    this.#setCells(this.imageGrid, columns, size);
-    this.root.style.setProperty("--images-width", `${columns * size + GAP * (columns - 1)}px`);
-    const box = this.patchGrid;
-    this.#setCells(box, PATCH_COLUMNS, cellSize(patches.length, PATCH_COLUMNS, box.clientWidth, box.clientHeight, 0));
-    this.columns = { patches: PATCH_COLUMNS, images: columns };
+    const panels = this.item.stimulus.panels.map(({ name, cells }) => ({
+      name,
+      n: cells.length,
+      hasStrength: cells.some(({ value }) => value !== undefined),
+    }));
+    const { width, height } = this.#room();
+    const { rows } = arrange(this.layout, panels, width, height);
+    const names = JSON.stringify(rows.map((row) => row.map(({ name }) => name)));
+    if (names !== this.placed) this.#line(rows);
+    this.placed = names;
+    for (const { name, columns, size } of rows.flat()) {
+      this.panels.get(name).style.setProperty("--columns", columns);
+      this.panels.get(name).style.setProperty("--size", `${size}px`);
+    }
     this.draw();
   }
 
-  #setCells(grid, columns, size) {
-    grid.style.setProperty("--columns", columns);
-    grid.style.setProperty("--size", `${size}px`);
+  #line(rows) {
+    const place = this.root.querySelector("[data-panels]");
+    place.style.rowGap = `${BETWEEN}px`;
+    const lines = rows.map(() => element("div", "panels"));
+    rows.forEach((row, i) => lines[i].append(...row.map(({ name }) => this.panels.get(name))));
+    place.replaceChildren(...lines);
   }
 
   setOverlay(isOn) {
@@ -124,67 +173,63 @@ export class Board {
   }
 
   draw() {
-    for (const cell of this.cells) this.#drawCell(cell);
+    for (const cell of this.cells) this.drawOne(cell);
   }
 
-  #drawCell(cell) {
-    const canvas = cell.firstElementChild;
-    const side = Math.round(canvas.clientWidth * RATIO());
-    if (canvas.width !== side) canvas.width = canvas.height = side;
-    const { x, y, w, h, box } = cell.spec;
-    const context = canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.clearRect(0, 0, side, side);
-    context.drawImage(this.pictures.of(cell.spec), x, y, w, h, 0, 0, side, side);
-    if (box) outline(context, box, side / w, side / h);
-    else if (this.hasOverlay) drawHeat(context, this.heats[this.indexOf(cell)], side);
+  drawOne(cell) {
+    const { x, y, w, h } = cell.spec;
+    drawCell(cell.firstElementChild, { ...this.look(cell), picture: this.pictures.of(cell.spec), from: [x, y, w, h] });
   }
 
-  indexOf(cell) {
-    return Number(cell.dataset.cell.split("/")[1]);
+  /** What is laid over a cell's picture. */
+  look(cell) {
+    const heat = this.hasOverlay ? cell.heat : null;
+    return { spec: cell.spec, heat, grid: this.item.stimulus.grid, ...this.marking.look(cell) };
   }
 
-  /** The cell that z and i speak of: under the pointer, else in focus. */
+  /** The cell that zoom and report speak of: under the pointer, else in focus. */
   get target() {
-    return this.hovered ?? this.focused;
+    return this.hovered ?? this.focused ?? null;
+  }
+
+  #makeReachable(cell) {
+    for (const other of this.cells) other.firstElementChild.tabIndex = other === cell ? 0 : -1;
   }
 
   #focus(cell) {
-    if (!cell) return;
-    for (const other of this.cells) other.tabIndex = other === cell ? 0 : -1;
+    const before = this.focused;
     this.focused = cell;
+    if (cell) this.#makeReachable(cell);
+    for (const one of [before, cell]) if (one?.spec && this.marking.isOf(one)) this.drawOne(one);
   }
 
-  /** Arrows walk over both grids as if they stood side by side. */
-  move(action) {
-    const from = this.focused ?? null;
-    if (!from) return this.cells[0]?.focus();
-    const [kind, index] = [from.dataset.cell.split("/")[0], this.indexOf(from)];
-    const grid = kind === "patches" ? this.patchGrid : this.imageGrid;
-    const columns = this.columns[kind];
-    const steps = { "focus-left": -1, "focus-right": 1, "focus-up": -columns, "focus-down": columns };
-    const row = Math.floor(index / columns);
-    if (action === "focus-right" && kind === "patches" && index % columns === columns - 1) return this.#enter("images", row, 0);
-    if (action === "focus-left" && kind === "images" && index % columns === 0) return this.#enter("patches", row, -1);
-    return grid.children[index + steps[action]]?.focus();
+  focusCell(cell) {
+    cell?.firstElementChild.focus();
   }
 
-  #enter(kind, row, column) {
-    const grid = kind === "patches" ? this.patchGrid : this.imageGrid;
-    const columns = this.columns[kind];
-    const index = row * columns + (column < 0 ? columns - 1 : column);
-    grid.children[Math.min(index, grid.children.length - 1)]?.focus();
+  /** Arrows walk over the cells as they stand, from panel to panel; inside a picture to be marked, from patch to patch. */
+  move(direction) {
+    const from = this.focused;
+    if (!from) return this.focusCell(this.marking.first ?? this.cells[0]);
+    if (this.marking.isOf(from) && this.marking.move(from, direction)) return undefined;
+    return this.focusCell(this.#neighbor(from, direction));
+  }
+
+  /** The nearest cell whose middle lies in that direction, the straightest first. */
+  #neighbor(from, direction) {
+    const [axis, sign] = { left: ["x", -1], right: ["x", 1], up: ["y", -1], down: ["y", 1] }[direction];
+    const across = axis === "x" ? "y" : "x";
+    const here = middle(from);
+    const distance = (cell) => {
+      const there = middle(cell);
+      return sign * (there[axis] - here[axis]) + 3 * Math.abs(there[across] - here[across]);
+    };
+    const ahead = this.cells.filter((cell) => sign * (middle(cell)[axis] - here[axis]) > 4);
+    return ahead.reduce((best, cell) => (!best || distance(cell) < distance(best) ? cell : best), null);
   }
 }
 
-/** The patch itself, in white between two dark lines, so that it shows on any picture. */
-export function outline(context, [x, y, w, h], scaleX, scaleY) {
-  const line = Math.max(1.5, scaleX > 1 ? 1.5 * RATIO() : RATIO());
-  const rectangle = [x * scaleX, y * scaleY, w * scaleX, h * scaleY];
-  context.lineWidth = line * 2.4;
-  context.strokeStyle = "rgb(0 0 0 / 0.55)";
-  context.strokeRect(...rectangle);
-  context.lineWidth = line;
-  context.strokeStyle = "#fff";
-  context.strokeRect(...rectangle);
+function middle(cell) {
+  const { left, top, width, height } = cell.getBoundingClientRect();
+  return { x: left + width / 2, y: top + height / 2 };
 }

@@ -1,35 +1,27 @@
 // The help page and the note dialog (skip, comment, report). Native <dialog>: focus is kept and given back.
 
-const NOTES = {
-  skip: {
-    title: "Skip this one",
-    lead: "It goes back to the others. Why?",
-    reasons: ["The pictures do not show", "Disturbing or private", "I have seen it before"],
-    button: "Skip",
-  },
-  comment: { title: "Comment", lead: "The researchers read it beside your answer.", reasons: [], button: "Keep" },
-  report: {
-    title: "Report this image",
-    lead: "Somebody will look at it. What is wrong?",
-    reasons: ["Disturbing", "Private", "Broken"],
-    button: "Report",
-  },
+import { t } from "./texts.js";
+
+const REASONS = {
+  skip: ["skip_unseen", "skip_disturbing", "skip_seen"],
+  comment: [],
+  report: ["report_disturbing", "report_private", "report_broken"],
 };
 
-export function fillHelp(dialog, keymap) {
-  const place = dialog.querySelector("[data-keys]");
-  for (const [title, rows] of keymap.groups()) {
-    const section = document.createElement("section");
-    section.append(Object.assign(document.createElement("h3"), { textContent: title }));
-    const list = document.createElement("dl");
-    for (const row of rows) {
-      const term = document.createElement("dt");
-      term.append(Object.assign(document.createElement("kbd"), { textContent: row.hint }));
-      list.append(term, Object.assign(document.createElement("dd"), { textContent: row.help }));
-    }
-    section.append(list);
-    place.append(section);
+export function fillHelp(place, keymap) {
+  place.replaceChildren(...[...keymap.groups()].map(([title, rows]) => helpSection(title, rows)));
+}
+
+function helpSection(title, rows) {
+  const section = document.createElement("section");
+  const list = document.createElement("dl");
+  for (const row of rows) {
+    const term = document.createElement("dt");
+    term.append(Object.assign(document.createElement("kbd"), { textContent: row.hint }));
+    list.append(term, Object.assign(document.createElement("dd"), { textContent: row.help }));
   }
+  section.append(Object.assign(document.createElement("h3"), { textContent: title }), list);
+  return section;
 }
 
 export class NoteDialog {
@@ -53,12 +45,11 @@ export class NoteDialog {
 
   /** Resolves with the text, or null when it was given up. */
   ask(kind, about = "") {
-    const note = NOTES[kind];
-    this.dialog.querySelector("h2").textContent = note.title;
-    this.dialog.querySelector("[data-lead]").textContent = [about, note.lead].filter(Boolean).join(" ");
-    this.dialog.querySelector("[type=submit]").textContent = note.button;
+    this.dialog.querySelector("h2").textContent = t(`${kind}_title`);
+    this.dialog.querySelector("[data-lead]").textContent = [about, t(`${kind}_lead`)].filter(Boolean).join(" ");
+    this.dialog.querySelector("[type=submit]").textContent = t(`${kind}_send`);
     this.text.value = "";
-    this.reasons.replaceChildren(...note.reasons.map((reason, i) => this.#reason(reason, i)));
+    this.reasons.replaceChildren(...REASONS[kind].map((name, i) => this.#reason(t(name), i)));
     this.dialog.showModal();
     (this.reasons.firstElementChild ?? this.text).focus();
     // Not on the close event: it comes late, and would end the next question of somebody who types fast.

@@ -1,28 +1,45 @@
-// Practice: what was answered, what is accepted, and why.
+// Practice: what was answered, what is accepted, and why. Adjudication: what others answered before.
 
-const WORDS = { 1: "no", 2: "a hint", 3: "mostly", 4: "clearly" };
-const TITLES = { patch_rating: "Patches", image_rating: "Images", category: "Category", label: "Label" };
+import { t } from "./texts.js";
+import { wording } from "./wording.js";
 
-function word(value) {
-  if (value === null || value === undefined) return "can’t tell";
-  return WORDS[value] ?? (value || "nothing");
+function make(tag, textContent, className = "") {
+  return Object.assign(document.createElement(tag), { textContent, className });
 }
 
-function row({ name, given, accepted, is_right: isRight }) {
-  const line = document.createElement("li");
-  line.className = isRight ? "is-right" : "is-wrong";
-  const verdict = isRight ? "right" : `expected ${accepted.map(word).join(" or ")}`;
+function row(question, { name, given, accepted, is_right: isRight }) {
+  const line = make("li", "", isRight ? "is-right" : "is-wrong");
+  const words = accepted.map((answer) => (question ? wording(question, answer) : answer));
+  const verdict = isRight ? t("right") : t("expected", { answers: words.join(` ${t("or")} `) });
   line.append(
-    Object.assign(document.createElement("span"), { className: "mark", textContent: isRight ? "✓" : "✗" }),
-    Object.assign(document.createElement("strong"), { textContent: TITLES[name] ?? name }),
-    ` ${word(given)} `,
-    Object.assign(document.createElement("span"), { className: "muted", textContent: `— ${verdict}` }),
+    make("span", isRight ? "✓" : "✗", "mark"),
+    make("strong", question?.text ?? name),
+    ` ${question ? wording(question, given) : given} `,
+    make("span", `— ${verdict}`, "muted"),
   );
   return line;
 }
 
-export function showFeedback(root, feedback) {
-  root.querySelector("h2").textContent = feedback.is_right ? "That is what we see too" : "We see it differently";
-  root.querySelector("ul").replaceChildren(...feedback.questions.map(row));
+export function showFeedback(root, questions, feedback) {
+  const asked = new Map(questions.map((question) => [question.name, question]));
+  root.querySelector("h2").textContent = t(feedback.is_right ? "feedback_right" : "feedback_wrong");
+  root.querySelector("ul").replaceChildren(...feedback.questions.map((one) => row(asked.get(one.name), one)));
   root.querySelector("[data-reason]").textContent = feedback.reason;
+}
+
+/** Cards of the answers that disagree; who gave them is not said. */
+export function showEarlier(place, questions, earlier) {
+  place.hidden = !earlier?.length;
+  place.replaceChildren(...(earlier ?? []).map((one, index) => card(questions, one, index)));
+}
+
+function card(questions, { payload, note }, index) {
+  const article = make("article", "", "earlier");
+  const list = document.createElement("dl");
+  for (const question of questions.filter(({ name }) => name in payload)) {
+    list.append(make("dt", question.text), make("dd", wording(question, payload[question.name])));
+  }
+  article.append(make("h3", t("answer_n", { name: String.fromCharCode(65 + index) })), list);
+  if (note) article.append(make("p", note, "muted"));
+  return article;
 }

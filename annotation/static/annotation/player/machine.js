@@ -1,13 +1,14 @@
 // The player's states and the moves between them; a move that is not in the table is a bug and says so.
 
-const ENDS = ["rest", "empty", "paused", "closed", "signedout", "waiting", "stuck", "finished"];
+const ENDS = ["rest", "break", "empty", "paused", "closed", "signedout", "waiting", "stuck", "finished"];
 
 const MOVES = {
-  loading: ["showing", ...ENDS],
-  showing: ["showing", "feedback", ...ENDS],
+  loading: ["showing", "left", ...ENDS],
+  showing: ["showing", "feedback", "left", ...ENDS],
   feedback: ["showing", "finished", "waiting", "stuck", "signedout"],
-  ...Object.fromEntries(ENDS.map((end) => [end, ["showing", ...ENDS]])),
+  ...Object.fromEntries(ENDS.map((end) => [end, ["showing", "left", ...ENDS]])),
   finished: [],
+  left: [],
 };
 
 export class Machine {

@@ -1,4 +1,5 @@
-// Practice and preview: a fixed list of items; each answer is checked by the server and the feedback shown.
+// Practice, preview and review: a fixed list of items. In practice the server checks each answer and the feedback is
+// shown; in a review the answer is kept like any other.
 
 import { request } from "./api.js";
 import { loadPictures } from "./source_work.js";
@@ -21,5 +22,18 @@ export class PracticeSource {
   /** Returns the feedback: per question what was given, what is accepted and why. */
   send({ item, payload }) {
     return request(this.config.urls.answers, { body: { reference: item.item, payload } });
+  }
+}
+
+export class ReviewSource extends PracticeSource {
+  constructor(config, outbox) {
+    super(config);
+    this.outbox = outbox;
+  }
+
+  send({ item, payload, timing }) {
+    const { urls, protocol_version: version } = this.config;
+    const body = { uuid: crypto.randomUUID(), item: item.item, payload, timing, protocol_version: version };
+    return this.outbox.put(urls.answers, body);
   }
 }

@@ -1,6 +1,7 @@
 // Where the items of a study come from and where the answers go: claimed a few at a time, pictures decoded ahead.
 
 import { Offline, SignedOut, request } from "./api.js";
+import { t } from "./texts.js";
 
 const CLAIM = 5;
 const KEEP_AHEAD = 3;
@@ -20,7 +21,8 @@ async function loadPicture(address, priority) {
  * (sprite), and a second for enlarging that is only begun; in the preview of a draft each cell names its own picture.
  */
 export async function loadPictures({ stimulus }, priority = "low") {
-  const own = [...new Set([...stimulus.patches, ...stimulus.images].map((cell) => cell.src).filter(Boolean))];
+  const cells = stimulus.panels.flatMap((panel) => panel.cells);
+  const own = [...new Set(cells.map((cell) => cell.src).filter(Boolean))];
   const loading = own.map(async (address) => [address, await loadPicture(address, priority)]);
   const sprite = stimulus.sprite ? await loadPicture(stimulus.sprite, priority) : null;
   const pictures = new Map(await Promise.all(loading));
@@ -59,7 +61,7 @@ export class WorkSource {
       } catch {
         // The sprite did not load (EncodingError): keep the item and say that we are waiting.
         this.ahead.unshift(entry);
-        throw new Offline("The pictures cannot be loaded.");
+        throw new Offline(t("no_pictures"));
       }
     }
     return null;
@@ -139,7 +141,7 @@ export class WorkSource {
   /** The pictures of an item; a picture that does not come counts as a lost connection. */
   load(item) {
     return loadPictures(item, "high").catch(() => {
-      throw new Offline("The pictures cannot be loaded.");
+      throw new Offline(t("no_pictures"));
     });
   }
 
@@ -149,7 +151,8 @@ export class WorkSource {
   }
 
   report(item, cell, reason) {
-    return this.outbox.put(this.config.urls.reports, { uuid: crypto.randomUUID(), item: item.item, cell, reason });
+    const place = { panel: cell.panel, cell: cell.index };
+    return this.outbox.put(this.config.urls.reports, { uuid: crypto.randomUUID(), item: item.item, ...place, reason });
   }
 
   async #heartbeat() {

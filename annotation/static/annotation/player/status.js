@@ -1,14 +1,11 @@
 // What the annotator is told without asking: progress, what is saved, and short announcements.
 
+import { t } from "./texts.js";
+
 const SHOWN_FOR = 4000;
 
-function plural(n, noun) {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
-}
-
 export class Status {
-  constructor(root, config) {
-    this.config = config;
+  constructor(root) {
     this.saved = root.querySelector("[data-saved]");
     this.retry = root.querySelector("[data-retry]");
     this.signin = root.querySelector("[data-signin]");
@@ -20,7 +17,7 @@ export class Status {
   /** "23 of 60"; after the sixtieth it stays full until the next session begins. */
   showProgress(done, of, isResting = false) {
     const shown = of ? (isResting ? of : done % of) : done;
-    this.progress.textContent = `${shown} of ${of}`;
+    this.progress.textContent = t("progress", { done: shown, of });
     this.bar.ariaValueNow = shown;
     this.bar.ariaValueMax = of;
     this.bar.firstElementChild.style.width = `${(100 * shown) / Math.max(of, 1)}%`;
@@ -28,16 +25,12 @@ export class Status {
 
   showOutbox(outbox) {
     const [waiting, refused] = [outbox.waiting.length, outbox.refused.length];
-    let [text, tone] = ["All saved", "calm"];
-    if (waiting) [text, tone] = [`Saving ${waiting}…`, "busy"];
-    if (outbox.trouble === "offline" && waiting) {
-      [text, tone] = [`No connection: ${plural(waiting, "answer")} kept on this computer`, "trouble"];
-    }
-    if (outbox.trouble === "signedout" && waiting) {
-      [text, tone] = [`Signed out: ${plural(waiting, "answer")} kept on this computer`, "trouble"];
-    }
-    if (refused) [text, tone] = [`${plural(refused, "answer")} refused: ${outbox.refused[0].refused}`, "trouble"];
+    let [text, tone] = [t("all_saved"), "calm"];
+    if (waiting) [text, tone] = [t("saving", { n: waiting }), "busy"];
+    if (outbox.trouble && waiting) [text, tone] = [t(`${outbox.trouble}_kept`, { n: waiting }), "trouble"];
+    if (refused) [text, tone] = [t("refused_kept", { n: refused, reason: outbox.refused[0].refused }), "trouble"];
     this.saved.textContent = text;
+    this.saved.title = text;
     this.saved.dataset.tone = tone;
     this.saved.dataset.unsaved = waiting + refused;
     this.retry.hidden = !refused && outbox.trouble !== "offline";

@@ -50,3 +50,27 @@ export class Timing {
     };
   }
 }
+
+/** From a key to the paint that shows what it did: the slowest since it was last taken, in ms. */
+export class PaintClock {
+  constructor() {
+    this.slowest = null;
+  }
+
+  start(event) {
+    requestAnimationFrame(() => {
+      const { port1, port2 } = new MessageChannel(); // Its message comes after the frame was painted.
+      port1.onmessage = () => {
+        this.slowest = Math.max(this.slowest ?? 0, performance.now() - event.timeStamp);
+        port1.close();
+      };
+      port2.postMessage(null);
+    });
+  }
+
+  take() {
+    const slowest = this.slowest;
+    this.slowest = null;
+    return slowest === null ? null : Math.round(10 * slowest) / 10;
+  }
+}

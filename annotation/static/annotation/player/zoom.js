@@ -1,6 +1,6 @@
-// One cell, large, in the picture's own resolution; Space takes the heat off, arrows go to the next cell.
+// One cell, large, in the picture's own resolution; the heat can be taken off, arrows go to the next cell.
 
-import { drawHeat, outline } from "./board.js";
+import { drawCell } from "./drawing.js";
 
 export class Zoom {
   constructor(dialog, board) {
@@ -8,7 +8,7 @@ export class Zoom {
     this.board = board;
     this.canvas = dialog.querySelector("canvas");
     this.caption = dialog.querySelector("[data-caption]");
-    dialog.addEventListener("click", () => this.close());
+    dialog.addEventListener("click", (event) => event.target.closest("button") ?? this.close());
   }
 
   get isOpen() {
@@ -31,17 +31,12 @@ export class Zoom {
   }
 
   draw() {
-    const { pictures, hasOverlay, heats } = this.board;
+    const { pictures } = this.board;
     const { spec } = this.cell;
-    const side = Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio || 1, 2));
-    this.canvas.width = this.canvas.height = side;
-    const context = this.canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
     const isLarge = spec.zoom && pictures.zoom.complete && pictures.zoom.naturalWidth > 0;
-    const [x, y, w, h] = isLarge ? spec.zoom : [spec.x, spec.y, spec.w, spec.h];
-    context.drawImage(isLarge ? pictures.zoom : pictures.of(spec), x, y, w, h, 0, 0, side, side);
-    if (spec.box) outline(context, spec.box, side / spec.w, side / spec.h);
-    else if (hasOverlay) drawHeat(context, heats[this.board.indexOf(this.cell)], side);
-    this.caption.textContent = this.cell.ariaLabel;
+    const picture = isLarge ? pictures.zoom : pictures.of(spec);
+    const from = isLarge ? spec.zoom : [spec.x, spec.y, spec.w, spec.h];
+    drawCell(this.canvas, { ...this.board.look(this.cell), picture, from });
+    this.caption.textContent = this.cell.firstElementChild.ariaLabel;
   }
 }
