@@ -22,10 +22,12 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 
-from annotation.domain import chunks, exports
+from annotation.domain import chunks, errands, exports, study_upkeep
 from annotation.domain.chunks import LostLeaseError, PlannedChunk, Report
 from annotation.domain.runs import run_folder, stage_config
 from annotation.domain.storage import artifact_store, image_root
+from annotation.domain.webhook_delivery import deliver_due
+from annotation.domain.webhook_events import collect_news
 from annotation.models import Chunk, ImageSet, Run
 from config.wakeup import WORK_ON, wake_workers
 from workers.celery import app
@@ -36,6 +38,7 @@ from workers.stages.context import Executor, RunCancelledError, StageContext
 logger = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 10  # after this long a task ends between two chunks and wakes itself anew, so that it can be stopped
+WEBHOOK_SECONDS = 5  # of deliveries per wake-up
 DATABASE_PATIENCE = 600  # seconds to wait for a database that restarts before a finished chunk is given up
 OUR_PACKAGES = ("workers", "annotation", "analysis")
 
@@ -48,6 +51,9 @@ def work_on(*, queue: str) -> None:
     started = time.monotonic()
     close_old_connections()
     patiently(lambda: chunks.worker_seen(name=owner_name(), queue=queue))
+    if queue == "cpu":  # first, and for some seconds at most: a long queue of chunks shall not keep news back
+        patiently(tell_webhooks)
+        patiently(study_upkeep.keep_up)
     while execute_next(queue=queue):
         if time.monotonic() - started > MESSAGE_SECONDS:
             wake_workers(queue)
@@ -55,6 +61,13 @@ def work_on(*, queue: str) -> None:
     tidy_up_once()
     if queue == "cpu":
         exports.write_queued_exports()
+        errands.work_off_errands()
+
+
+def tell_webhooks() -> int:
+    """Write down what addresses are to be told, and tell them; nobody waits for it but this worker."""
+    collect_news()
+    return deliver_due(seconds=WEBHOOK_SECONDS)
 
 
 @functools.cache

@@ -1,16 +1,18 @@
 """Simulated annotators: programs that answer by a stated rule with stated error rates, marked as simulated everywhere.
 
-Each sees what annotation.domain.simulated_sight finds in the frozen stimulus, adds their own bias, and rates by fixed
-thresholds; then, at their error rate, the rating is moved by one step, and at their lapse rate it is anything. They
-work through the same queue and the same submit as people do. They are for demos, tests and planning, never evidence.
+They work through the same queue and the same submit as people do; they are for demos, tests and planning, never
+evidence. In rate-describe-categorise they see what annotation.domain.simulated_sight finds in the frozen stimulus, add
+their own bias, and rate by fixed thresholds; then, at their error rate, the rating is moved by one step, and at their
+lapse rate it is anything. Everywhere else, and where the images are not at hand, annotation.domain.simulated_judgements
+says what they answer, with an accuracy and a separation that are known.
 """
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -19,14 +21,19 @@ from django.utils import timezone
 
 from annotation.domain.answer_message import Answer
 from annotation.domain.answers import submit_answer
+from annotation.domain.errands import ErrandError, Progress
 from annotation.domain.participation import current_guideline, new_annotator
+from annotation.domain.protocols import Protocol, options_of, protocol_of
 from annotation.domain.queue import claim_slots
+from annotation.domain.simulated_judgements import JUDGES, Skill, judge_payload
 from annotation.domain.simulated_sight import Finding, Sight, known_images_of, look
 from annotation.domain.studies import StudyError, log_event
-from annotation.models import Item, Participation, Slot, Study, User
+from annotation.models import Errand, Item, Participation, Slot, Study, User
+from annotation.models.catalog import ELSEWHERE
 
 THRESHOLDS = ((0.8, 4), (0.55, 3), (0.4, 2))
 CLAIM = 5
+RATED_BY_SIGHT = "rate-describe-categorise"
 CATEGORY_OF = {
     "row": "position", "column": "position", "region": "position", "edge": "shape or edge", "class": "object",
     "curvature": "shape", "size": "shape",
@@ -35,23 +42,78 @@ CATEGORY_OF = {
 
 @dataclass(frozen=True)
 class SimulatedAnnotator:
-    """How one of them errs; `bias` is added to every score, `seconds` is the median time per item."""
+    """How one of them errs; `bias` is added to what they perceive, `seconds` is the median time per item.
+
+    `error_rate` is of ratings by sight; `accuracy` and `separation` are of everything else (see Skill).
+    """
 
     name: str
     error_rate: float = 0.1
     lapse_rate: float = 0.02
     bias: float = 0.0
     seconds: float = 12.0
+    accuracy: float = 0.85
+    separation: float = 1.5
+
+    def __post_init__(self) -> None:
+        for name in ("error_rate", "lapse_rate", "accuracy"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise StudyError(f"The {name} of '{self.name}' is {getattr(self, name)}; it lies between 0 and 1.")
+        if not (0 < self.seconds <= 3600 and 0 <= self.separation <= 10 and -10 <= self.bias <= 10):
+            raise StudyError(f"The seconds, separation or bias of '{self.name}' is out of range.")
+
+    @property
+    def skill(self) -> Skill:
+        return Skill(self.accuracy, self.separation, self.bias, self.lapse_rate)
 
 
 DEFAULT_ANNOTATORS = (
-    SimulatedAnnotator("careful", error_rate=0.05, lapse_rate=0.0, seconds=21),
-    SimulatedAnnotator("steady", error_rate=0.10, lapse_rate=0.01, seconds=14),
+    SimulatedAnnotator("careful", error_rate=0.05, lapse_rate=0.0, seconds=21, accuracy=0.95),
+    SimulatedAnnotator("steady", error_rate=0.10, lapse_rate=0.01, seconds=14, accuracy=0.9),
     SimulatedAnnotator("lenient", error_rate=0.10, lapse_rate=0.02, bias=0.10, seconds=11),
     SimulatedAnnotator("strict", error_rate=0.10, lapse_rate=0.02, bias=-0.10, seconds=16),
-    SimulatedAnnotator("quick", error_rate=0.18, lapse_rate=0.05, seconds=6),
-    SimulatedAnnotator("tired", error_rate=0.25, lapse_rate=0.10, bias=-0.03, seconds=9),
+    SimulatedAnnotator("quick", error_rate=0.18, lapse_rate=0.05, seconds=6, accuracy=0.75),
+    SimulatedAnnotator("tired", error_rate=0.25, lapse_rate=0.10, bias=-0.03, seconds=9, accuracy=0.65),
 )
+
+
+MOST_ANNOTATORS = 200
+
+
+def annotators_from(rows: Sequence[Mapping[str, Any]]) -> list[SimulatedAnnotator]:
+    """Simulated annotators as a YAML file or a form describes them; raises StudyError naming what is wrong."""
+    known = {field.name for field in fields(SimulatedAnnotator)}
+    if not isinstance(rows, list) or not 1 <= len(rows) <= MOST_ANNOTATORS:
+        raise StudyError(f"List 1 to {MOST_ANNOTATORS} simulated annotators.")
+    for row in rows:
+        if not isinstance(row, Mapping) or not str(row.get("name", "")).strip():
+            raise StudyError("Each simulated annotator needs a name.")
+        unknown = sorted(set(row) - known)
+        if unknown:
+            raise StudyError(f"'{row['name']}' has no property '{unknown[0]}'; it can have {', '.join(sorted(known))}.")
+        if not all(type(value) in (int, float) for name, value in row.items() if name != "name"):
+            raise StudyError(f"The properties of '{row['name']}' must be numbers.")
+    names = [str(row["name"]) for row in rows]
+    if len(set(names)) != len(names):
+        raise StudyError("Two simulated annotators have the same name.")
+    return [SimulatedAnnotator(**(dict(row) | {"name": str(row["name"])[:60]})) for row in rows]
+
+
+def alike(n: int, **properties: float) -> list[SimulatedAnnotator]:
+    """n annotators with the same properties."""
+    return annotators_from([{"name": f"bot {number}"} | properties for number in range(1, n + 1)])
+
+
+def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
+    if errand.study is None:
+        raise ErrandError("The study is gone.")
+    rows, limit = errand.options.get("annotators"), errand.options.get("limit")
+    try:
+        annotators = annotators_from(rows) if rows else DEFAULT_ANNOTATORS
+        n = simulate_annotators(study=errand.study, annotators=annotators, limit=limit, progress=progress)
+    except StudyError as error:
+        raise ErrandError(str(error)) from error
+    return {"n_answers": n, "n_annotators": len(annotators)}
 
 
 def simulate_annotators(
@@ -63,24 +125,55 @@ def simulate_annotators(
 ) -> int:
     """Let them work until nothing is left for any of them, or `limit` answers are given; returns how many were.
 
-    Raises StudyError if the study is not one that is marked as simulated.
+    Raises StudyError if the study is not one that is marked as simulated, or is not open.
     """
-    if not study.is_simulated:
-        raise StudyError(f"'{study.name}' is for people; only a study marked as simulated takes simulated answers.")
+    require_simulated(study)
     people = [(one, simulated_user(study, one)) for one in annotators]
-    see = sight_of(study)
+    how = Answering(study)
     n_done, n_before = 0, -1
     while n_done != n_before and (limit is None or n_done < limit):
         n_before = n_done
         for one, user in people:
             wanted = CLAIM if limit is None else min(CLAIM, limit - n_done)
             for slot in claim_slots(study=study, annotator=user, n=wanted) if wanted > 0 else []:
-                answer_slot(study, one, user, slot, see)
+                answer_slot(study, one, user, slot, how)
                 n_done += 1
         if progress is not None:
-            progress(n_done, study.n_slots)
+            progress(n_done, study.n_slots if limit is None else limit)
     log_event(study, None, "simulated", n_answers=n_done, annotators=[asdict(one) for one in annotators])
     return n_done
+
+
+def require_simulated(study: Study) -> None:
+    if not study.is_simulated:
+        raise StudyError(f"'{study.name}' is for people; only a study marked as simulated takes simulated answers.")
+    if study.state != Study.State.OPEN:
+        raise StudyError(f"'{study.name}' is {study.state}; simulated annotators work in an open study.")
+    if protocol_of(study).name not in JUDGES:
+        raise StudyError(f"The protocol {study.protocol} has no items of its own to judge.")
+
+
+class Answering:
+    """How answers to one study are made: by sight where there is a picture to see, else by known skill."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.protocol: Protocol = protocol_of(study)
+        self.options = options_of(study)
+        self.categories = list(study.categories.order_by("position", "id").values_list("name", flat=True))
+        guideline = current_guideline(study)
+        self.guideline_version = guideline.version if guideline else 0
+        self.see = sight_of(study) if self.has_sight else None
+
+    @property
+    def has_sight(self) -> bool:
+        rows = Item.objects.filter(study=self.study)
+        return self.protocol.name == RATED_BY_SIGHT and not rows.filter(feature__hookpoint=ELSEWHERE).exists()
+
+    def payload(self, one: SimulatedAnnotator, item: Item, rng: random.Random) -> dict[str, Any]:
+        if self.see is not None:
+            return judge(self.see(item), one, self.categories, rng)
+        return judge_payload(self.protocol, self.options, item, one.skill, rng, categories=self.categories)
 
 
 def simulated_user(study: Study, one: SimulatedAnnotator) -> User:
@@ -113,22 +206,21 @@ def sight_of(study: Study) -> Callable[[Item], Sight]:
     return see
 
 
-def answer_slot(study: Study, one: SimulatedAnnotator, user: User, slot: Slot, see: Callable[[Item], Sight]) -> None:
-    rng = random.Random(f"{study.seed}/{one.name}/{slot.item.seed}/{slot.item.stimulus_id}")
-    categories = list(study.categories.order_by("position", "id").values_list("name", flat=True))
+def answer_slot(study: Study, one: SimulatedAnnotator, user: User, slot: Slot, answering: Answering) -> None:
+    item = Item.objects.get(pk=slot.item_id)
+    rng = random.Random(f"{study.seed}/{one.name}/{item.pk}/{item.seed}/{item.stimulus_id}")
     now = timezone.now()
     visible_ms = round(1000 * one.seconds * rng.lognormvariate(0, 0.4))
     shown_at = now - timedelta(milliseconds=visible_ms)
-    guideline = current_guideline(study)
     answer = Answer(
         uuid=uuid.UUID(int=rng.getrandbits(128), version=4),
-        item=slot.item_id,
+        item=item.pk,
         slot=slot.pk,
-        payload=judge(see(slot.item), one, categories, rng),
+        payload=answering.payload(one, item, rng),
         submitted_at=now,
-        stimulus_id=slot.item.stimulus_id,
+        stimulus_id=item.stimulus_id,
         protocol_version=study.protocol_version,
-        guideline_version=guideline.version if guideline else 0,
+        guideline_version=answering.guideline_version,
         timing={"shown_at": shown_at.isoformat(), "visible_ms": visible_ms, "is_simulated": True},
     )
     submit_answer(annotator=user, study=study, answer=answer)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from django.conf import settings
 from django.db import models
+
+ELSEWHERE = "elsewhere"
+M = TypeVar("M", bound=models.Model, covariant=True)
+
+
+class CatalogManager(models.Manager[M]):
+    """Leaves out the rows that stand for what is known on another site only: see annotation.domain.elsewhere."""
+
+    def get_queryset(self) -> models.QuerySet[M]:
+        return super().get_queryset().exclude(digest__startswith=ELSEWHERE)
 
 
 class ImageSet(models.Model):
@@ -26,6 +38,9 @@ class ImageSet(models.Model):
     description = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    objects = CatalogManager["ImageSet"]()
+    everywhere = models.Manager["ImageSet"]()
 
     class Meta:
         ordering = ["name"]
@@ -85,6 +100,9 @@ class VisionModel(models.Model):
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="vision_models")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = CatalogManager["VisionModel"]()
+    everywhere = models.Manager["VisionModel"]()
+
     class Meta:
         ordering = ["name"]
 
@@ -129,6 +147,9 @@ class Dictionary(models.Model):
     quality_digest = models.CharField(max_length=64, blank=True)
     run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.SET_NULL, related_name="dictionaries")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CatalogManager["Dictionary"]()
+    everywhere = models.Manager["Dictionary"]()
 
     class Meta:
         ordering = ["name", "id"]

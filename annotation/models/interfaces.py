@@ -142,15 +142,18 @@ class Bundle(models.Model):
         return f"bundle {self.uuid}"
 
 
-class BundleItem(models.Model):
-    """What an item of a received study is called at home."""
+class ForeignItem(models.Model):
+    """What an item is called where it came from: its number at home, or its key in an imported table."""
 
-    bundle = models.ForeignKey(Bundle, on_delete=models.CASCADE, related_name="items")
-    item = models.OneToOneField(Item, on_delete=models.CASCADE, related_name="bundle_item")
-    home_item = models.BigIntegerField()
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="foreign_items")
+    key = models.CharField(max_length=200)
+    item = models.OneToOneField(Item, on_delete=models.CASCADE, related_name="foreign")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["study", "key"], name="foreign_item_once_per_study")]
 
     def __str__(self) -> str:
-        return f"item {self.item_id}, at home {self.home_item}"
+        return self.key
 
 
 class Pseudonym(models.Model):
