@@ -14,13 +14,13 @@ import numpy as np
 from analysis.benchmarks.simulated_studies import (
     FEATURE_SD,
     POPULATION,
+    Answer,
     Design,
     Effects,
     Floats,
     chance_of,
     comparison_answers,
     encode_map,
-    Answer,
     forced_choices,
     measured,
     nature_answers,
@@ -35,7 +35,6 @@ from analysis.statistics.adjudication import share_overturned
 from analysis.statistics.alignment import share_matched_by_bin
 from analysis.statistics.contrast import auc_over_controls
 from analysis.statistics.figures import Figure
-from analysis.statistics.measured import make_measured
 from analysis.statistics.ratings import make_ratings
 from analysis.statistics.shares import share_interpretable
 from annotation.domain.protocols.nature_origin import NATURES
@@ -177,7 +176,9 @@ def _intruder_truth() -> dict[str, float]:
 def _intruder_figures(rng: np.random.Generator) -> dict[str, Figure]:
     who = INTRUDER.draw(rng)
     right = rng.random(who[0].size) < 0.2 + 0.8 * chance_of(SEEN.draw(rng, INTRUDER, who))
-    read = measured("intruder", {"n_images": 5}, who, forced_choices("intruder", right, rng.integers(0, 5, right.size), 5))
+    read = measured(
+        "intruder", {"n_images": 5}, who, forced_choices("intruder", right, rng.integers(0, 5, right.size), 5)
+    )
     return {"accuracy minus chance": accuracy.accuracy(read, rng, of="", minus=0.2, n_resamples=N_RESAMPLES)}
 
 

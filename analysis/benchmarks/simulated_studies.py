@@ -122,7 +122,9 @@ def encode_map(values: Floats) -> str:
     return base64.b64encode((255 * values / values.max()).astype(np.uint8).tobytes()).decode()
 
 
-def nature_answers(natures: list[str], says_feature: npt.NDArray[np.bool_], is_control: npt.NDArray[np.bool_]) -> Iterable[Answer]:
+def nature_answers(
+    natures: list[str], says_feature: npt.NDArray[np.bool_], is_control: npt.NDArray[np.bool_]
+) -> Iterable[Answer]:
     for nature, said, control in zip(natures, says_feature.tolist(), is_control.tolist(), strict=True):
         yield Answer({"nature": nature, "origin": "feature" if said else "control"}, {}, CONTROL if control else REAL)
 

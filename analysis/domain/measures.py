@@ -25,7 +25,12 @@ from annotation.models import Condition
 UNTOLD = -1
 """The code of "cannot tell"."""
 YES_NO = {"yes": 1, "no": 0, None: UNTOLD}
-OUTCOMES = {("left", "feature"): FIRST, ("right", "other"): FIRST, ("left", "other"): SECOND, ("right", "feature"): SECOND}
+OUTCOMES = {
+    ("left", "feature"): FIRST,
+    ("right", "other"): FIRST,
+    ("left", "other"): SECOND,
+    ("right", "feature"): SECOND,
+}
 
 Payload = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -64,7 +69,11 @@ def _verification(payload: Payload, truth: Payload, condition: str, options: Opt
     said = judgements(payload, len(truth["matches"]))
     kinds = truth.get("kinds") or ["active" if is_match else "random" for is_match in truth["matches"]]
     hits = [called is True for called, is_match in zip(said, truth["matches"], strict=True) if is_match]
-    alarms = [(called is True, kind) for called, kind, is_match in zip(said, kinds, truth["matches"], strict=True) if not is_match]
+    alarms = [
+        (called is True, kind)
+        for called, kind, is_match in zip(said, kinds, truth["matches"], strict=True)
+        if not is_match
+    ]
     hard = [called for called, kind in alarms if kind == "hard"]
     marked = sum(1 << index for index, called in enumerate(said) if called)
     grade = (payload.get("match") or 0) if "match" in payload else UNTOLD

@@ -5,6 +5,7 @@ A figure that cannot be computed is not NaN: its value is None and its note says
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def with_interval(
     half_width: float | None = None,
     bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Figure:
-    """The percentile interval of `resampled`, moved so that its mean lies at `value`, and of twice `half_width`.
+    """The percentile interval of `resampled`, moved so that its mean lies at `value`, widened to twice `half_width`.
 
     Statistics that are not linear (a majority, a chance-corrected agreement) shift when annotators are drawn with
     replacement, because the same annotator then votes twice; the spread stays right, so the shift is taken out.
@@ -65,10 +66,18 @@ def with_interval(
         notes.append("too little data for an interval")
         return Figure(of, value, None, None, *counts, note="; ".join(notes))
     low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean()
-    if half_width is not None and np.isfinite(half_width) and high > low:
+    if half_width is None:
+        low, high = (end * _of_small_samples(counts) for end in (low, high))
+    elif np.isfinite(half_width) and high > low:
         low, high = (end * 2 * half_width / (high - low) for end in (low, high))
     bounded_low, bounded_high = max(float(value + low), bounds[0]), min(float(value + high), bounds[1])
     return Figure(of, value, bounded_low, bounded_high, *counts, note="; ".join(notes))
+
+
+def _of_small_samples(counts: Counts) -> float:
+    """Drawing n with replacement gives (n - 1) / n of the variance that n new ones would have."""
+    smallest = min(counts.n_features, counts.n_annotators if counts.n_annotators > 1 else counts.n_features)
+    return math.sqrt(smallest / (smallest - 1))
 
 
 def exact_bound(of: str, value: float, counts: Counts, bounds: tuple[float, float], note: str = "") -> Figure:

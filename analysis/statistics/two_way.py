@@ -101,7 +101,9 @@ def two_way_error(measured: Measured, statistic: Statistic, total: Floats) -> tu
     return _combined(features, annotators, answers, measured.n_annotators)
 
 
-def _combined(features: Jackknife, annotators: Jackknife, answers: Jackknife, n_annotators: int) -> tuple[Floats, Floats]:
+def _combined(
+    features: Jackknife, annotators: Jackknife, answers: Jackknife, n_annotators: int
+) -> tuple[Floats, Floats]:
     of_features, of_annotators = features.variance(), annotators.variance()
     if n_annotators < 2:
         return np.sqrt(of_features), features.n - 1
