@@ -160,7 +160,6 @@ class Invitation(models.Model):
         help_text="Who is invited back, or who came by it.",
     )  # fmt: skip
     visit = models.CharField(max_length=40, blank=True, help_text="The page from which it was used.")
-    not_before = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     used_at = models.DateTimeField(null=True, blank=True)
