@@ -77,6 +77,9 @@ LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_SOURCES = BASE_DIR / "locale"
+LOCALE_PATHS = [DATA_ROOT / "locale"]  # compiled from the sources by annotation.apps
 TIME_ZONE = text("VITRINE_TIME_ZONE", "UTC")
 USE_I18N = True
 USE_TZ = True

@@ -10,6 +10,7 @@ from analysis.api import api
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", api.urls),
+    path("language/", include("django.conf.urls.i18n")),
     path("", include("annotation.urls")),
     path("", include("analysis.urls")),
 ]
