@@ -156,9 +156,10 @@ class FreezeStimuliConfig:
 
     image_set: str = parent("Image set")
     plan: str = parent("Plan", "The feature-set artefact that lists what to freeze.")
+    embeddings: str = setting("", "Image embeddings", "Needed for hard contrasts.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
-    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "plan")
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "plan", "embeddings")
 
 
 StageConfig = (

@@ -2,7 +2,8 @@
 
 The plan (artefact `feature-set`) has sources.json, which names the exemplar files, and items.jsonl, one line per item.
 A chunk renders some items; the last one gathers them into one artefact `stimuli`, whose items.jsonl names the stimulus
-of each line of the plan. Stimuli carry their own pixels: a study does not change when an image is moved or lost.
+of each line of the plan with its truth, or the reason why the item cannot be built. Stimuli carry their own pixels: a
+study does not change when an image is moved or lost.
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ from workers.artifacts import Artifact
 from workers.images import ImageSetReader
 from workers.stages.configs import FreezeStimuliConfig
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stimuli import Geometry, ItemPlan, Sheet, Stimulus, build_stimulus, read_sheet, working_copy
+from workers.stimuli.building import build_stimulus
+from workers.stimuli.feature_images import FeatureImages, Tensors, read_feature_images
+from workers.stimuli.geometry import Geometry, working_copy
+from workers.stimuli.plan import FeatureKey, IneligibleError, PlanLine
+from workers.stimuli.rendering import Stimulus
+from workers.stimuli.sheets import Sheet, read_sheet
+from workers.stimuli.sources import Similarity, Sources
+from workers.stimuli.split import Roles, split_images
 
 ITEMS_PER_CHUNK = 48
 KEPT_IMAGES = 256
 KEPT_SHEETS = 1024
+KEPT_EMBEDDINGS = 4096
 
 
 def plan(config: FreezeStimuliConfig, context: StageContext) -> list[ChunkPlan]:
@@ -47,26 +56,38 @@ def execute(config: FreezeStimuliConfig, payload: dict[str, Any], context: Stage
     )
     load = lru_cache(maxsize=KEPT_IMAGES)(lambda index: working_copy(reader.load(index)))
     make_folders(context.chunk_folder)
-    with open_sources(folder, context) as (sheets, geometry), ThreadPoolExecutor(context.n_threads) as pool:
-        build = builder(sheets, load, geometry)
-        for n_done, (line, stimulus) in enumerate(zip(lines, pool.map(build, lines), strict=True), start=1):
-            write_stimulus(context.chunk_folder, line.number, stimulus)
+    with (
+        open_embeddings(config, context) as similarity,
+        open_sources(folder, context, similarity) as (sources, geometry),
+        ThreadPoolExecutor(context.n_threads) as pool,
+    ):
+        build = builder(sources, load, geometry)
+        for n_done, (line, built) in enumerate(zip(lines, pool.map(build, lines), strict=True), start=1):
+            write_outcome(context.chunk_folder, line.number, built)
             context.progress(n_done)
             context.raise_if_cancelled()
 
 
 def builder(
-    sheets: Callable[[int, int], Sheet], load: Callable[[int], Image.Image], geometry: Geometry
-) -> Callable[[ItemPlan], Stimulus]:
-    return lambda line: build_stimulus(line, sheets=sheets, load=load, geometry=geometry)
+    sources: Sources, load: Callable[[int], Image.Image], geometry: Geometry
+) -> Callable[[PlanLine], Stimulus | IneligibleError]:
+    """A function that builds an item, or says why it cannot be built."""
+
+    def build(line: PlanLine) -> Stimulus | IneligibleError:
+        try:
+            return build_stimulus(line, sources=sources, load=load, geometry=geometry)
+        except IneligibleError as reason:
+            return reason
+
+    return build
 
 
 def finish(config: FreezeStimuliConfig, context: StageContext) -> dict[str, list[str]]:
-    settings = {"image_set": config.image_set, "plan": config.plan}
+    settings = {"image_set": config.image_set, "plan": config.plan, "embeddings": config.embeddings}
+    parents = [digest for digest in settings.values() if digest]
     with context.store.write(
-        "stimuli", config=settings, parents=[config.image_set, config.plan], stage_revision=context.stage_revision,
-        seed=config.seed,
-    ) as writer:  # fmt: skip
+        "stimuli", config=settings, parents=parents, stage_revision=context.stage_revision, seed=config.seed
+    ) as writer:
         make_folders(writer.folder)
         with (writer.folder / "items.jsonl").open("w") as rows:
             for index in range(context.n_chunks):
@@ -75,31 +96,68 @@ def finish(config: FreezeStimuliConfig, context: StageContext) -> dict[str, list
     return {"artifacts": [writer.digest]}
 
 
-def read_lines(path: Path, start: int, stop: int) -> list[ItemPlan]:
+def read_lines(path: Path, start: int, stop: int) -> list[PlanLine]:
     with path.open() as lines:
-        return [ItemPlan.from_json(json.loads(line)) for line in islice(lines, start, stop)]
+        return [PlanLine.from_json(json.loads(line)) for line in islice(lines, start, stop)]
 
 
 @contextmanager
-def open_sources(plan: Artifact, context: StageContext) -> Iterator[tuple[Callable[[int, int], Sheet], Geometry]]:
-    """A function (source, latent) -> Sheet that reads rows, not files, and the geometry of the vision model."""
+def open_sources(
+    plan: Artifact, context: StageContext, similarity: Similarity | None
+) -> Iterator[tuple[Sources, Geometry]]:
+    """What the builders ask of features, read row by row and not file by file, and the geometry of the vision model."""
     from safetensors import safe_open
 
     sources = plan.json("sources.json")
     facts = context.store.open(sources[0]["exemplars"], kind="exemplars").json("exemplars.json")
     model = context.store.open(facts["vision_model"], kind="vision-model").json("model.json")
+    seed = int(facts.get("settings", {}).get("seed", 0))
     with ExitStack() as stack:
         files = [
             stack.enter_context(safe_open(context.store.open(s["exemplars"]).path(s["file"]), framework="np"))
             for s in sources
         ]
 
+        def tensors(source: int) -> Tensors:
+            return lambda name, row: files[source].get_slice(name)[row : row + 1][0]
+
         @lru_cache(maxsize=KEPT_SHEETS)
         def sheet(source: int, latent: int) -> Sheet:
-            file = files[source]
-            return read_sheet(lambda name, row: file.get_slice(name)[row : row + 1][0], latent)
+            return read_sheet(tensors(source), latent)
 
-        yield sheet, Geometry.of(model["preprocessing"], facts["grid"])
+        @lru_cache(maxsize=KEPT_SHEETS)
+        def images(feature: FeatureKey) -> FeatureImages:
+            return read_feature_images(tensors(feature.source), feature.latent)
+
+        @lru_cache(maxsize=KEPT_SHEETS)
+        def roles(feature: FeatureKey) -> Roles:
+            source = sources[feature.source]
+            name = f"{source['exemplars']}/{source['file']}/{feature.latent}"
+            return split_images(images(feature), seed=seed, feature=name)
+
+        yield Sources(sheet, images, roles, similarity), Geometry.of(model["preprocessing"], facts["grid"])
+
+
+@contextmanager
+def open_embeddings(config: FreezeStimuliConfig, context: StageContext) -> Iterator[Similarity | None]:
+    """How alike two images look (cosine), or None where the study names no embeddings."""
+    import numpy as np
+    from safetensors import safe_open
+
+    if not config.embeddings:
+        yield None
+        return
+    artifact = context.store.open(config.embeddings, kind="image-embeddings")
+    if artifact.json("embeddings.json")["image_set"] != config.image_set:
+        raise ValueError("The embeddings are of another image set; embed the images of this study's set.")
+    with safe_open(artifact.path("embeddings.safetensors"), framework="np") as file:
+        rows = file.get_slice("embeddings")
+
+        @lru_cache(maxsize=KEPT_EMBEDDINGS)
+        def embedding(image: int) -> Any:
+            return rows[image : image + 1][0].astype(np.float32)
+
+        yield lambda one, other: float(embedding(one) @ embedding(other))
 
 
 def make_folders(folder: Path) -> None:
@@ -107,14 +165,18 @@ def make_folders(folder: Path) -> None:
         (folder / name).mkdir()
 
 
-def write_stimulus(folder: Path, number: int, stimulus: Stimulus) -> None:
-    (folder / "sprites" / f"{stimulus.id}.webp").write_bytes(stimulus.sprite)
-    (folder / "zoom" / f"{stimulus.id}.webp").write_bytes(stimulus.zoom)
-    (folder / "items" / f"{stimulus.id}.json").write_text(json.dumps(stimulus.record, sort_keys=True))
-    row = {
-        "number": number, "stimulus": stimulus.id, "grid": stimulus.record["grid"],
-        "n_cells": {panel["name"]: len(panel["cells"]) for panel in stimulus.record["panels"]},
-    }  # fmt: skip
+def write_outcome(folder: Path, number: int, built: Stimulus | IneligibleError) -> None:
+    """The files of a stimulus and its row, or the row that says why there is none."""
+    row: dict[str, Any] = {"number": number}
+    if isinstance(built, IneligibleError):
+        row |= {"ineligible": str(built)}
+    else:
+        (folder / "sprites" / f"{built.id}.webp").write_bytes(built.sprite)
+        (folder / "zoom" / f"{built.id}.webp").write_bytes(built.zoom)
+        (folder / "items" / f"{built.id}.json").write_text(json.dumps(built.record, sort_keys=True))
+        n_cells = {panel["name"]: len(panel["cells"]) for panel in built.record["panels"]}
+        facts = {"grid": built.record["grid"], "n_cells": n_cells, "truth": built.record["truth"]}
+        row |= {"stimulus": built.id} | facts
     with (folder / "items.jsonl").open("a") as rows:
         rows.write(json.dumps(row, sort_keys=True) + "\n")
 

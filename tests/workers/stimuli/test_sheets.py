@@ -10,20 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.stimuli import (
-    CellPlan,
-    Geometry,
-    ImagePlace,
-    ItemPlan,
-    PatchPlace,
-    Sheet,
-    build_stimulus,
-    crop_patch,
-    keep_strongest,
-    patch_window,
-    read_sheet,
-    working_copy,
-)
+from workers.stimuli.building import build_stimulus
+from workers.stimuli.feature_images import FeatureImages
+from workers.stimuli.geometry import Geometry, crop_patch, patch_window, working_copy
+from workers.stimuli.matching import keep_strongest
+from workers.stimuli.plan import FeatureKey, IneligibleError, PlanLine, SheetCell
+from workers.stimuli.sheets import ImagePlace, PatchPlace, Sheet, read_sheet
+from workers.stimuli.sources import Sources
+from workers.stimuli.split import Roles
 
 GEOMETRY = Geometry(size=64, crop_mode="center", crop_pct=1.0, grid=(4, 4))
 
@@ -44,13 +38,19 @@ def sheet(first_image: int, n: int = 16) -> Sheet:
     return Sheet(patches, [ImagePlace(first_image + i % 4, one, 1 - i / 20) for i, one in enumerate(maps)])
 
 
-def plan(latent: int = 0, *, matched: int | None = None) -> ItemPlan:
-    cells = [CellPlan((0, latent, place), (0, latent, place)) for place in range(16)]
-    return ItemPlan(0, cells, cells, (0, latent if matched is None else matched))
+def plan(latent: int = 0, *, matched: int | None = None) -> PlanLine:
+    return line([SheetCell((0, latent, place), (0, latent, place)) for place in range(16)], latent, matched)
 
 
-def build(one: ItemPlan, sheets: dict[int, Sheet]) -> Any:
-    return build_stimulus(one, sheets=lambda _, latent: sheets[latent], load=picture, geometry=GEOMETRY)
+def line(cells: list[SheetCell], latent: int = 0, matched: int | None = None) -> PlanLine:
+    model = FeatureKey(0, latent if matched is None else matched)
+    return PlanLine(0, "sheet", FeatureKey(0, latent), model, cells={"patches": cells, "images": cells})
+
+
+def build(one: PlanLine, sheets: dict[int, Sheet]) -> Any:
+    nothing = FeatureImages([], [])
+    sources = Sources(lambda _, latent: sheets[latent], lambda _: nothing, lambda _: Roles(nothing, nothing, nothing))
+    return build_stimulus(one, sources=sources, load=picture, geometry=GEOMETRY)
 
 
 def cells(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def test_the_surroundings_stay_inside_the_image(patch: int, window: tuple[int, i
 
 @pytest.mark.parametrize("patch", range(16))
 def test_the_box_holds_the_patch_itself(patch: int) -> None:
-    crop, (x, y, w, h) = crop_patch(picture(0), GEOMETRY, patch)
+    crop, (x, y, w, h) = crop_patch(picture(0), GEOMETRY, patch, 96)
     red, green, _ = crop.getpixel((x + w // 2, y + h // 2))  # type: ignore[misc]
     assert (crop.size, w, h) == ((96, 96), 32, 32)
     assert (round(red / 60), round(green / 60)) == divmod(patch, 4)
@@ -114,9 +114,14 @@ def test_places_that_a_sheet_lacks_are_left_out() -> None:
     assert (len(cells(record, "patches")), len(cells(record, "images"))) == (5, 5)
 
 
+def test_a_feature_that_never_fires_has_no_sheet() -> None:
+    with pytest.raises(IneligibleError, match="No image activates"):
+        build(plan(), {0: Sheet([], [])})
+
+
 def test_a_cell_can_take_its_map_from_another_sheet() -> None:
-    cell = CellPlan((0, 0, 2), (0, 1, 4))
-    record = build(ItemPlan(0, [cell], [cell], (0, 0)), {0: sheet(0), 1: sheet(100)}).record
+    cell = SheetCell((0, 0, 2), (0, 1, 4))
+    record = build(line([cell]), {0: sheet(0), 1: sheet(100)}).record
     assert cells(record, "patches")[0]["patch_index"] == 4
     assert (cells(record, "patches")[0]["image_index"], cells(record, "images")[0]["image_index"]) == (2, 2)
     assert cells(record, "images")[0]["value"] == 1.0  # the matched feature's strength
