@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import Options, Protocol
 from annotation.domain.protocols.choices import label
 from annotation.domain.protocols.questions import Question
 
-RATIONALE = label("Why?", name="rationale", is_required=True)
+RATIONALE = label(_("Why?"), name="rationale", is_required=True)
 
 
 def questions(options: Options) -> tuple[Question, ...]:
@@ -28,8 +30,8 @@ def questions_about(judged: Sequence[Question]) -> tuple[Question, ...]:
 PROTOCOL = Protocol(
     name="adjudication",
     version="1.0",
-    title="Adjudicate",
-    summary="Answers that disagree, side by side: settle the matter and say why.",
+    title=_("Adjudicate"),
+    summary=_("Answers that disagree, side by side: settle the matter and say why."),
     layout="adjudication",
     builder="",
     quantity="share of majority verdicts overturned",

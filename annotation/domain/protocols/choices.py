@@ -7,10 +7,12 @@ positions go by place, so that they lie in a row on every keyboard; words go by 
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.questions import Choice, Kind, Question
 
-RATING_WORDS = ("no", "a hint", "mostly", "clearly")
-CANNOT_TELL = "can’t tell"
+RATING_WORDS = (_("no"), _("a hint"), _("mostly"), _("clearly"))
+CANNOT_TELL = _("can’t tell")
 
 
 def digit(number: int) -> tuple[str, str]:
@@ -40,18 +42,18 @@ def cell_choices(n: int) -> tuple[Choice, ...]:
 def yes_no_choices(yes: str, no: str, unsure: str) -> tuple[Choice, ...]:
     return (
         Choice("yes", yes, ("key:y",), "y"),
-        Choice("no", no, ("key:n",), "n"),
+        Choice(_("no"), no, ("key:n",), "n"),
         Choice(None, unsure, ("key:u",), "u"),
     )
 
 
 def confidence() -> Question:
-    words = ("a guess", "fairly sure", "sure")
+    words = (_("a guess"), _("fairly sure"), _("sure"))
     choices = tuple(
         Choice(n, word, (f"code:Key{letter.upper()}",), letter)
         for n, (word, letter) in enumerate(zip(words, "qwe", strict=True), start=1)
     )
-    return Question("confidence", Kind.CHOICE, "How sure are you?", choices, column="confidence")
+    return Question("confidence", Kind.CHOICE, _("How sure are you?"), choices, column="confidence")
 
 
 def label(text: str, *, name: str = "label", is_required: bool = False) -> Question:

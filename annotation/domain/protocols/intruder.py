@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import DICTIONARY_CONTROLS, Option, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.choices import cell_choices
 from annotation.domain.protocols.questions import Kind, Question
@@ -21,7 +23,7 @@ def questions(options: Options) -> tuple[Question, ...]:
     n = n_cells(options)
     return (
         Question(
-            "intruder", Kind.CELL, "Which one does not belong?", cell_choices(n), panel="candidates", n_cells=n,
+            "intruder", Kind.CELL, _("Which one does not belong?"), cell_choices(n), panel="candidates", n_cells=n,
             column="choice",
         ),
     )  # fmt: skip
@@ -38,12 +40,12 @@ def accepted(truth: Truth, options: Options) -> dict[str, list[Any]]:
 PROTOCOL = Protocol(
     name="intruder",
     version="1.0",
-    title="Find the intruder",
-    summary="Five images with one patch marked in each; four activate the feature. Say which one does not.",
+    title=_("Find the intruder"),
+    summary=_("Five images with one patch marked in each; four activate the feature. Say which one does not."),
     layout="intruder",
     builder="intruder",
     quantity="share of intruders found, minus chance",
-    panels=(Panel("candidates", "Four of these share something at the marked patch"),),
+    panels=(Panel("candidates", _("Four of these share something at the marked patch")),),
     questions=questions,
     chance=lambda options: 1 / n_cells(options),
     options=(

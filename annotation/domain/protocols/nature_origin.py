@@ -6,13 +6,19 @@ items (research/ffkv_saebench.md §1.4).
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import SHEET_CONTROLS, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.choices import digit
 from annotation.domain.protocols.questions import Choice, Kind, Question
 from annotation.domain.protocols.rate_describe import SHEET_PANELS
 
-NATURES = ("superficial", "conceptual", "uninterpretable")
-NATURE_HELP = ("a color, an edge, a texture, a place", "an idea that spans several appearances", "nothing shared")
+NATURES = (_("superficial"), _("conceptual"), _("uninterpretable"))
+NATURE_HELP = (
+    _("a color, an edge, a texture, a place"),
+    _("an idea that spans several appearances"),
+    _("nothing shared"),
+)
 
 
 def questions(options: Options) -> tuple[Question, ...]:
@@ -21,12 +27,12 @@ def questions(options: Options) -> tuple[Question, ...]:
         for n, (nature, words) in enumerate(zip(NATURES, NATURE_HELP, strict=True), start=1)
     )
     origins = (
-        Choice("feature", "learned by the dictionary", ("code:KeyQ",), "q"),
-        Choice("control", "made up as a control", ("code:KeyW",), "w"),
+        Choice("feature", _("learned by the dictionary"), ("code:KeyQ",), "q"),
+        Choice("control", _("made up as a control"), ("code:KeyW",), "w"),
     )
     return (
-        Question("nature", Kind.CHOICE, "What do they share?", natures, column="choice"),
-        Question("origin", Kind.CHOICE, "Where does it come from?", origins),
+        Question("nature", Kind.CHOICE, _("What do they share?"), natures, column="choice"),
+        Question("origin", Kind.CHOICE, _("Where does it come from?"), origins),
     )
 
 
@@ -39,8 +45,8 @@ PANELS: tuple[Panel, ...] = SHEET_PANELS
 PROTOCOL = Protocol(
     name="nature-origin",
     version="1.0",
-    title="Nature and origin",
-    summary="Superficial, conceptual or uninterpretable; then guess: learned by a dictionary, or a control?",
+    title=_("Nature and origin"),
+    summary=_("Superficial, conceptual or uninterpretable; then guess: learned by a dictionary, or a control?"),
     layout="sheet",
     builder="sheet",
     quantity="share of each nature; balanced accuracy of the guess of the origin",

@@ -5,27 +5,29 @@ The two come from different dictionaries and are matched by block and density; s
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import Options, Panel, Protocol
 from annotation.domain.protocols.choices import digit
 from annotation.domain.protocols.questions import Choice, Kind, Question
 
 CHOICES = (
-    Choice("left", "the left", digit(1), "1"),
-    Choice("right", "the right", digit(2), "2"),
-    Choice("tie", "no difference", digit(0), "0"),
+    Choice("left", _("the left"), digit(1), "1"),
+    Choice("right", _("the right"), digit(2), "2"),
+    Choice("tie", _("no difference"), digit(0), "0"),
 )
-PAIR_PANELS = (Panel("left", "Left"), Panel("right", "Right"))
+PAIR_PANELS = (Panel("left", _("Left")), Panel("right", _("Right")))
 
 
 def questions(options: Options) -> tuple[Question, ...]:
-    return (Question("easier", Kind.CHOICE, "Which is easier to describe?", CHOICES, column="choice"),)
+    return (Question("easier", Kind.CHOICE, _("Which is easier to describe?"), CHOICES, column="choice"),)
 
 
 PROTOCOL = Protocol(
     name="pairwise",
     version="1.0",
-    title="Compare two features",
-    summary="Two features from different dictionaries side by side: say which is easier to describe.",
+    title=_("Compare two features"),
+    summary=_("Two features from different dictionaries side by side: say which is easier to describe."),
     layout="pair",
     builder="pair",
     quantity="difference of log-strength between dictionaries (Bradley–Terry with ties)",

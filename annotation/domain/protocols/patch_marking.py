@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import DICTIONARY_CONTROLS, Option, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.questions import Kind, Question
 
@@ -14,7 +16,7 @@ def n_cells(options: Options) -> int:
 
 
 def questions(options: Options) -> tuple[Question, ...]:
-    asked = "Mark the patches that show the same thing."
+    asked = _("Mark the patches that show the same thing.")
     return (Question("marks", Kind.MARKS, asked, panel="queries", n_cells=n_cells(options)),)
 
 
@@ -49,12 +51,12 @@ def area_under_curve(patch_map: Sequence[int], marked: set[int]) -> float | None
 PROTOCOL = Protocol(
     name="patch-marking",
     version="1.0",
-    title="Mark the patches",
-    summary="From images that activate a feature, with the places: mark the patches of new images that would.",
+    title=_("Mark the patches"),
+    summary=_("From images that activate a feature, with the places: mark the patches of new images that would."),
     layout="marking",
     builder="patch-marking",
     quantity="area under the curve of marks against the feature's map, minus that of shifted maps",
-    panels=(Panel("reference", "Where it fires"), Panel("queries", "Mark the same here")),
+    panels=(Panel("reference", _("Where it fires")), Panel("queries", _("Mark the same here"))),
     questions=questions,
     chance=lambda options: 0.5,
     options=(

@@ -6,26 +6,28 @@ may stay empty.
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import SHEET_CONTROLS, Options, Panel, Protocol
 from annotation.domain.protocols.choices import label, rating_choices, second_rating_choices
 from annotation.domain.protocols.questions import Kind, Question
 
 INTERPRETABLE_FROM = 3
 SHEET_PANELS = (
-    Panel("patches", "Patches", "where it fires most, with what surrounds them", "patches"),
-    Panel("images", "Images"),
+    Panel("patches", _("Patches"), _("where it fires most, with what surrounds them"), "patches"),
+    Panel("images", _("Images")),
 )
 
 
 def questions(options: Options) -> tuple[Question, ...]:
     return (
         Question(
-            "patch_rating", Kind.CHOICE, "Do the patches share something you could name?", rating_choices(),
+            "patch_rating", Kind.CHOICE, _("Do the patches share something you could name?"), rating_choices(),
             column="patch_rating",
         ),
-        Question("image_rating", Kind.CHOICE, "Do the images?", second_rating_choices(), column="image_rating"),
-        Question("category", Kind.CATEGORY, "What kind of thing is it?", is_required=False, column="category"),
-        label("In a few words"),
+        Question("image_rating", Kind.CHOICE, _("Do the images?"), second_rating_choices(), column="image_rating"),
+        Question("category", Kind.CATEGORY, _("What kind of thing is it?"), is_required=False, column="category"),
+        label(_("In a few words")),
     )  # fmt: skip
 
 
@@ -36,8 +38,10 @@ def is_interpretable(rating: int | None) -> bool:
 PROTOCOL = Protocol(
     name="rate-describe-categorise",
     version="1.0",
-    title="Rate, describe, categorise",
-    summary="A feature's strongest patches and images: rate whether they share something, say what, and of what kind.",
+    title=_("Rate, describe, categorise"),
+    summary=_(
+        "A feature's strongest patches and images: rate whether they share something, say what, and of what kind."
+    ),
     layout="sheet",
     builder="sheet",
     quantity="share of features that most people find interpretable; P(a feature is rated above a control)",

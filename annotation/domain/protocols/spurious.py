@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import SHEET_CONTROLS, Options, Protocol
 from annotation.domain.protocols.choices import CANNOT_TELL, label, yes_no_choices
 from annotation.domain.protocols.questions import Kind, Question
@@ -9,16 +11,18 @@ from annotation.domain.protocols.rate_describe import SHEET_PANELS
 
 
 def questions(options: Options) -> tuple[Question, ...]:
-    choices = yes_no_choices("only beside it", "part of the class", CANNOT_TELL)
-    asked = "Is what it shows part of the class, or only beside it?"
-    return Question("spurious", Kind.CHOICE, asked, choices, column="choice"), label("In a few words")
+    choices = yes_no_choices(_("only beside it"), _("part of the class"), CANNOT_TELL)
+    asked = _("Is what it shows part of the class, or only beside it?")
+    return Question("spurious", Kind.CHOICE, asked, choices, column="choice"), label(_("In a few words"))
 
 
 PROTOCOL = Protocol(
     name="spurious",
     version="1.0",
-    title="Spurious for a class?",
-    summary="A feature and a class that it promotes: say whether it shows the class itself or only what is beside it.",
+    title=_("Spurious for a class?"),
+    summary=_(
+        "A feature and a class that it promotes: say whether it shows the class itself or only what is beside it."
+    ),
     layout="sheet",
     builder="sheet",
     quantity="share of features that most people call spurious for their class",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import DICTIONARY_CONTROLS, Option, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.choices import cell_choices, confidence
 from annotation.domain.protocols.questions import Kind, Question
@@ -18,7 +20,7 @@ VARIANTS = ("easy", "hard", "graded", "no-reference")
 
 def questions(options: Options) -> tuple[Question, ...]:
     asked = Question(
-        "query", Kind.CELL, "Which of the two belongs with the images that activate it?", cell_choices(2),
+        "query", Kind.CELL, _("Which of the two belongs with the images that activate it?"), cell_choices(2),
         panel="queries", n_cells=2, column="choice",
     )  # fmt: skip
     return asked, confidence()
@@ -35,15 +37,15 @@ def accepted(truth: Truth, options: Options) -> dict[str, list[Any]]:
 PROTOCOL = Protocol(
     name="two-alternative",
     version="1.0",
-    title="Two alternatives",
-    summary="From images that activate a feature, say which of two new images activates it as well.",
+    title=_("Two alternatives"),
+    summary=_("From images that activate a feature, say which of two new images activates it as well."),
     layout="two-alternative",
     builder="two-alternative",
     quantity="share of right choices; lift over the same choice without references",
     panels=(
-        Panel("reference", "These activate it"),
-        Panel("contrast", "These do not"),
-        Panel("queries", "Which of these two does?"),
+        Panel("reference", _("These activate it")),
+        Panel("contrast", _("These do not")),
+        Panel("queries", _("Which of these two does?")),
     ),
     questions=questions,
     chance=lambda options: 0.5,

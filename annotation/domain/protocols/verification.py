@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.protocols.base import Option, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.choices import CANNOT_TELL, cell_choices, digit
 from annotation.domain.protocols.questions import Choice, Kind, Question
 
 FITS_FROM = 3
-WORDS = ("surely not", "rather not", "rather yes", "surely")
+WORDS = (_("surely not"), _("rather not"), _("rather yes"), _("surely"))
 
 
 def n_cells(options: Options) -> int:
@@ -25,8 +27,8 @@ def questions(options: Options) -> tuple[Question, ...]:
     if n_cells(options) == 1:
         choices = [Choice(n, word, digit(n), str(n)) for n, word in enumerate(WORDS, start=1)]
         choices.append(Choice(None, CANNOT_TELL, digit(0), "0"))
-        return (Question("match", Kind.CHOICE, "Does the sentence fit the image?", tuple(choices), column="choice"),)
-    asked = "Mark every image that the sentence fits."
+        return (Question("match", Kind.CHOICE, _("Does the sentence fit the image?"), tuple(choices), column="choice"),)
+    asked = _("Mark every image that the sentence fits.")
     n = n_cells(options)
     return (Question("matches", Kind.CELLS, asked, cell_choices(n), panel="queries", n_cells=n),)
 
@@ -56,12 +58,12 @@ def accepted(truth: Truth, options: Options) -> dict[str, list[Any]]:
 PROTOCOL = Protocol(
     name="verification",
     version="1.0",
-    title="Verify an explanation",
-    summary="A sentence about a feature and one image, or a panel of eight: say which images it fits.",
+    title=_("Verify an explanation"),
+    summary=_("A sentence about a feature and one image, or a panel of eight: say which images it fits."),
     layout="verification",
     builder="verification",
     quantity="balanced accuracy and d′ of the explanation on unseen images",
-    panels=(Panel("queries", "Does the sentence fit?"),),
+    panels=(Panel("queries", _("Does the sentence fit?")),),
     questions=questions,
     chance=lambda options: 0.5,
     options=(
