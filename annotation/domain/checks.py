@@ -7,14 +7,12 @@ says. Neither is a judgement the study wants, so neither is counted in its progr
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from annotation.domain.queue_lanes import GOLD, REPEATS
+from annotation.domain.queue_lanes import GOLD, REPEATS, random_key
 from annotation.models import Condition, Item, Participation, Slot, Study
-from annotation.models.study import QUEUE_KEYS
 
 Schedule = tuple[tuple[int, float], ...]
 
@@ -50,7 +48,7 @@ def make_waiting_slots(place: Participation, items: Iterable[int], lane: int) ->
     return Slot.objects.bulk_create(
         Slot(
             study_id=place.study_id, item_id=item, annotator_id=place.user_id, state=Slot.State.WAITING, lane=lane,
-            random_key=random.randrange(QUEUE_KEYS),
+            random_key=random_key(),
         )
         for item in items
     )  # fmt: skip

@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 
 from annotation.models import Assignment, Participation, Study
+from annotation.models.study import QUEUE_KEYS
 
 URGENT, FIRST = 0, 1
 GOLD, REPEATS = -1, -2
@@ -31,6 +32,11 @@ def first_lane(study: Study, number: int) -> int:
 def reserved_lane(lane: int, assignment: Assignment | None) -> int:
     """The same lane within the range of a reservation, or of everybody."""
     return lane % LANES + (assignment.pk * LANES if assignment else 0)
+
+
+def random_key() -> int:
+    """A place in the ring of a lane."""
+    return random.randrange(QUEUE_KEYS)
 
 
 def lane_ranges(place: Participation) -> list[Range]:
