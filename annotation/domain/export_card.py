@@ -133,9 +133,21 @@ def card_text(card: dict[str, Any]) -> str:
         "",
         *(f"- `{file['name']}`: {file['size']} bytes, sha256 `{file['sha256']}`" for file in card["files"]),
         "",
+        _cursor_sentence(card),
+        "",
         "Annotators appear by a pseudonymous code; no name, address or account is in these files.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cursor_sentence(card: dict[str, Any]) -> str:
+    after, last = card["cursor"]["after"], card["cursor"]["last"]
+    if after == 0:
+        return f"All answers up to the cursor {last}; an export after {last} has what came later."
+    return (
+        f"Only answers after the cursor {after}, up to {last}. What was decided since about earlier ones (exclusions, "
+        "verdicts, merged wordings) is in a whole export only; a revised answer is named by its revision."
+    )
 
 
 def _blindness_sentence(card: dict[str, Any]) -> str:

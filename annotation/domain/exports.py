@@ -16,15 +16,16 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from annotation.domain.export_card import File, Seen, card_text, make_card
 from annotation.domain.export_columns import columns_for, export_rows
 from annotation.domain.export_stimuli import write_stimuli
 from annotation.domain.export_writers import WRITERS
+from annotation.domain.studies import log_event
 from annotation.domain.unblinding import unblinding_of
-from annotation.models import ExportFile, Study, User
+from annotation.models import Annotation, ExportFile, Study, User
 
 GONE_AFTER = timedelta(minutes=5)
 
@@ -37,32 +38,40 @@ class ExportResult(NamedTuple):
     folder: Path
     data: File
     n_rows: int
+    last: int
 
 
 def export_study(
-    *, study: Study, file_format: str, folder: Path, report: Callable[[int], None] = lambda n_rows: None
+    *, study: Study, file_format: str, folder: Path, after: int = 0, report: Callable[[int], None] = lambda n_rows: None
 ) -> ExportResult:
     """Write one export into `folder`, which may exist; files of the same names are replaced.
 
-    `report` hears the number of rows written, now and then.
+    `after` leaves out the answers up to that cursor, which an earlier export ended with; `report` hears the number of
+    rows written, now and then.
     """
     if file_format not in WRITERS:
         raise ExportError(f"'{file_format}' is no export format; it can be {', '.join(sorted(WRITERS))}.")
     folder.mkdir(parents=True, exist_ok=True)
     columns = columns_for(is_unblinded=unblinding_of(study) is not None)
-    seen = Seen(columns, report)
+    seen, last = Seen(columns, report), last_key(study, after)
     name = f"annotations.{file_format}"
     partial = folder / f".{name}.part"
     try:
-        WRITERS[file_format](partial, columns, seen.count(export_rows(study, columns)))
+        WRITERS[file_format](partial, columns, seen.count(export_rows(study, columns, after=after)))
         os.replace(partial, folder / name)
     finally:
         partial.unlink(missing_ok=True)
     files = [described(folder, name), *(described(folder, path) for path in write_stimuli(study, folder))]
-    card = make_card(study, columns, seen, files)
+    card = make_card(study, columns, seen, files) | {"cursor": {"after": after, "last": last}}
     _write_text(folder / "card.json", json.dumps(card, indent=2, ensure_ascii=False, default=str) + "\n")
     _write_text(folder / "card.md", card_text(card))
-    return ExportResult(folder, files[0], seen.n_rows)
+    return ExportResult(folder, files[0], seen.n_rows, last)
+
+
+def last_key(study: Study, after: int) -> int:
+    """The cursor to go on from: looked at before the rows are read, so that none falls between two exports."""
+    last: int | None = Annotation.objects.filter(study=study, pk__gt=after).aggregate(last=Max("pk"))["last"]
+    return after if last is None else last
 
 
 def described(folder: Path, name: str) -> File:
@@ -79,11 +88,11 @@ def _write_text(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def request_export(*, study: Study, file_format: str, user: User) -> ExportFile:
+def request_export(*, study: Study, file_format: str, user: User, after: int = 0) -> ExportFile:
     """The row of an export that a worker of the queue `cpu` will write; wake the workers once it is committed."""
     if file_format not in WRITERS:
         raise ExportError(f"'{file_format}' is no export format; it can be {', '.join(sorted(WRITERS))}.")
-    return ExportFile.objects.create(study=study, file_format=file_format, created_by=user)
+    return ExportFile.objects.create(study=study, file_format=file_format, created_by=user, after=after)
 
 
 def export_folder(export: ExportFile) -> Path:
@@ -117,7 +126,9 @@ def write_export(export: ExportFile) -> None:
 
     folder = export_folder(export)
     try:
-        result = export_study(study=export.study, file_format=export.file_format, folder=folder, report=report)
+        result = export_study(
+            study=export.study, file_format=export.file_format, folder=folder, after=export.after, report=report
+        )  # fmt: skip
     except Exception as error:
         ExportFile.objects.filter(pk=export.pk).update(state=ExportFile.State.FAILED, error=str(error))
         raise
@@ -128,7 +139,9 @@ def write_export(export: ExportFile) -> None:
         sha256=result.data.sha256,
         n_rows=result.n_rows,
         size=result.data.size,
+        last=result.last,
     )
+    log_event(export.study, export.created_by, "export written", export=export.pk, n_answers=result.n_rows)
 
 
 def downloads_of(export: ExportFile) -> list[str]:

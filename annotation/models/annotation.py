@@ -142,6 +142,8 @@ class ExportFile(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     path = models.CharField(max_length=1000, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
+    after = models.BigIntegerField(default=0, help_text="The cursor it goes on from; 0: all answers.")
+    last = models.BigIntegerField(default=0, help_text="The cursor it ends with.")
     n_rows = models.IntegerField(default=0)
     size = models.BigIntegerField(default=0)
     error = models.TextField(blank=True)

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import uuid
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,7 +31,7 @@ from annotation.domain.exports import (
 )
 from annotation.domain.storage import artifact_store
 from annotation.domain.unblinding import unblind
-from annotation.models import Annotation, ExportFile, Image, ImageSet, Study
+from annotation.models import Annotation, ExportFile, Image, ImageSet, Study, Term, Verdict
 from tests.analysis.studies import SmallStudy, answer, make_study
 from tests.servers import WorkerProcess, poll
 
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 BLIND_COLUMNS = {
     "condition", "repeat_of", "stratum", "is_gold_right", "feature", "dictionary", "dictionary_digest", "hookpoint",
-    "block", "latent", "pole",
+    "block", "latent", "pole", "variant", "text", "truth", "other_feature", "other_dictionary", "other_block",
 }  # fmt: skip
 
 
@@ -99,6 +100,40 @@ def test_typed_values_in_each_format(small: SmallStudy, tmp_path: Path) -> None:
     assert text["label"] == nested["label"] == typed["label"] == "round, “red” things"
     assert text["submitted_at"] == nested["submitted_at"] == typed["submitted_at"].isoformat()
     assert typed["submitted_at"] == last.submitted_at
+
+
+def test_what_people_settled_since_stands_beside_the_answer(small: SmallStudy, tmp_path: Path) -> None:
+    first, second = list(Annotation.objects.order_by("id")[:2])
+    label = "round, “red” things"
+    better = Term.objects.create(study=small.study, text="discs")
+    Term.objects.update_or_create(study=small.study, text=label, defaults={"merged_into": better})
+    Verdict.objects.create(
+        uuid=uuid.uuid4(), study=small.study, item=second.item, judge=small.researcher, category="shape",
+        label="red discs", rationale="look", stimulus_id="", protocol_version="1.0",
+    )  # fmt: skip
+    export_study(study=small.study, file_format="jsonl", folder=tmp_path)
+    rows = {row["annotation"]: row for row in rows_of(tmp_path, "jsonl")}
+    one = rows[str(second.uuid)]
+    assert (one["label"], one["canonical_label"]) == (label, "discs")
+    assert (one["adjudicated_label"], one["adjudicated_category"]) == ("red discs", "shape")
+    others = [row for row in rows.values() if row["item"] != second.item_id]
+    assert {(row["adjudicated_label"], row["adjudicated_category"]) for row in others} == {(None, None)}
+    assert (one["source"], one["study_version"], one["vocabulary_version"]) == ("web", "1.0", 1)
+    assert first.label == label
+
+
+def test_an_export_goes_on_from_the_cursor_of_the_last(small: SmallStudy, tmp_path: Path) -> None:
+    keys = list(Annotation.objects.order_by("id").values_list("pk", flat=True))
+    whole = export_study(study=small.study, file_format="jsonl", folder=tmp_path / "whole")
+    assert whole.last == keys[-1]
+    part = export_study(study=small.study, file_format="jsonl", folder=tmp_path / "part", after=keys[49])
+    assert (part.n_rows, part.last) == (5, keys[-1])
+    wanted = [row["annotation"] for row in rows_of(tmp_path / "whole", "jsonl")][50:]
+    assert [row["annotation"] for row in rows_of(tmp_path / "part", "jsonl")] == wanted
+    assert json.loads((tmp_path / "part" / "card.json").read_text())["cursor"] == {"after": keys[49], "last": keys[-1]}
+    assert f"Only answers after the cursor {keys[49]}" in (tmp_path / "part" / "card.md").read_text()
+    nothing = export_study(study=small.study, file_format="csv", folder=tmp_path / "nothing", after=keys[-1])
+    assert (nothing.n_rows, nothing.last) == (0, keys[-1])
 
 
 def test_no_name_of_an_annotator_is_in_any_file(small: SmallStudy, tmp_path: Path) -> None:
