@@ -15,6 +15,13 @@ SENTENCES = {
     "launch-failed": "The launch failed: {reason}",
     "simulated": "{n_answers:,} answers by simulated annotators",
     "unblinded": "Unblinded, over {n_annotations:,} answers",
+    "stopped itself": "Paused itself after {n_judgements:,} judgements: the interval of its main quantity is within "
+    "{half_width} on either side",
+    "left out": "{n_judgements:,} judgements left out: {reason}",
+    "taken back": "{n_judgements:,} judgements that were left out count again",
+    "reserved": "{n_slots:,} judgements reserved for {name}",
+    "reservation withdrawn": "{n_slots:,} judgements reserved for {name} given back to everybody",
+    "queue changed": "The queue: {sentence}",
     "role given": "{username} is now {role} here",
 }
 
