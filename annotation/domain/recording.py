@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from annotation.domain.features import load_features
+from annotation.domain.opening import open_study
 from annotation.domain.storage import artifact_store
 from annotation.models import CONTROL_KINDS, Dictionary, ImageSet, Readout, Run, VisionModel
 from workers.artifacts import Artifact
@@ -106,14 +108,10 @@ def record_quality(artifact: Artifact, run: Run | None) -> None:
 
 
 def record_exemplars(artifact: Artifact, run: Run | None) -> None:
-    from annotation.domain.features import load_features
-
     load_features(artifact=artifact, run=run)
 
 
 def open_frozen_study(artifact: Artifact, run: Run | None) -> None:
-    from annotation.domain.launching import open_study
-
     if run is not None:
         open_study(run=run)
 

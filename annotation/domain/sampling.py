@@ -1,8 +1,9 @@
 """Which features a study shows: drawn by block and density with a seed, or listed.
 
 Strata are (dictionary, block, density band); the bands cut a block's eligible features into equally many. Excluded are
-dead features (never fire), features too rare to fill the sheet of images, and features that live on prefix tokens (CLS,
-registers), or these form a stratum of their own. Every stratum is given an equal part; what a stratum cannot give is
+dead features (never fire), features too rare to fill the sheet of images, features that live on prefix tokens (CLS,
+registers), or these form a stratum of their own, and features that lack what the protocol shows (an explanation, a
+class). Every stratum is given an equal part; what a stratum cannot give is
 spread over the others, and shown. The order within a stratum is that of a hash of (seed, feature), so a larger sample
 with the same seed contains the smaller one.
 """
@@ -16,12 +17,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from annotation.models import Dictionary, Feature, ReferenceItem, Study
+from annotation.models import Dictionary, Feature
 
 BAND_NAMES = {1: ("all",), 2: ("rare", "frequent"), 3: ("rare", "middle", "frequent")}
 PREFIX_BAND = "prefix tokens"
 RESERVED = "practice or gold"
 RULES = ("dead", "too rare", "prefix tokens", RESERVED)
+
+
+class Requirement(NamedTuple):
+    """What a protocol needs of a feature: the name of the rule, and the features that have it."""
+
+    rule: str
+    feature_ids: frozenset[int]
 
 
 class SamplingError(Exception):
@@ -30,7 +38,11 @@ class SamplingError(Exception):
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """How features are drawn. `feature_ids` not empty: exactly these, exclusion rules applied and shown."""
+    """How features are drawn. `feature_ids` not empty: exactly these, exclusion rules applied and shown.
+
+    `classes`: only features that promote one of them. `common_bands`: the bands of a block are those of all the
+    dictionaries together, so that features of one band are alike in density whatever their dictionary.
+    """
 
     n_features: int = 60
     blocks: tuple[int, ...] = ()
@@ -39,6 +51,8 @@ class SampleSpec:
     min_images: int = 16
     max_prefix_share: float = 0.5
     prefix_rule: str = "exclude"
+    classes: tuple[str, ...] = ()
+    common_bands: bool = False
 
     def __post_init__(self) -> None:
         checks = (
@@ -62,6 +76,7 @@ class SampleSpec:
         settled: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        check_kinds(settled)
         try:
             return cls(**settled)
         except TypeError as error:
@@ -69,6 +84,25 @@ class SampleSpec:
 
     def as_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+WHOLE_NUMBERS, LISTS = (
+    ("n_features", "n_density_bands", "min_images"),
+    {"blocks": int, "feature_ids": int, "classes": str},
+)
+
+
+def check_kinds(values: Mapping[str, Any]) -> None:
+    """Raises SamplingError for a value of another kind than its setting."""
+    for name in WHOLE_NUMBERS:
+        if name in values and type(values[name]) is not int:
+            raise SamplingError(f"The sampler's '{name}' is {values[name]!r}; it must be a whole number.")
+    for name, kind in LISTS.items():
+        value = values.get(name, ())
+        if not isinstance(value, tuple) or not all(type(entry) is kind for entry in value):
+            raise SamplingError(
+                f"The sampler's '{name}' must be a list of {'whole numbers' if kind is int else 'names'}."
+            )
 
 
 class Row(NamedTuple):
@@ -121,36 +155,35 @@ class SamplePreview:
         return self.n_wanted - len(self.drawn)
 
 
-def study_dictionaries(study: Study) -> list[Dictionary]:
-    return list(Dictionary.objects.filter(pk__in=study.sampler.get("dictionaries", [])).order_by("id"))
+class Barred(NamedTuple):
+    """Features that may not be drawn whatever their statistics: practice and gold, and those that lack something."""
+
+    reserved: Collection[int] = ()
+    requirement: Requirement | None = None
+
+    def rule(self, feature_id: int) -> str | None:
+        if feature_id in self.reserved:
+            return RESERVED
+        if self.requirement is not None and feature_id not in self.requirement.feature_ids:
+            return self.requirement.rule
+        return None
 
 
-def study_spec(study: Study) -> SampleSpec:
-    """The spec stored with a study: how to draw in `sampler`, what to leave out in `exclusions`."""
-    values = {key: value for key, value in study.sampler.items() if key != "dictionaries"}
-    return SampleSpec.from_dict(values | study.exclusions)
-
-
-def study_sample(study: Study) -> SamplePreview:
-    """What the study would draw now. Features people are shown with the answer, or scored on, are not drawn."""
-    reserved = set(ReferenceItem.objects.filter(study=study).values_list("feature_id", flat=True))
-    return draw_sample(
-        dictionaries=study_dictionaries(study), spec=study_spec(study), seed=study.seed, reserved=reserved
-    )
+NOTHING_BARRED = Barred()
 
 
 def draw_sample(
-    *, dictionaries: Sequence[Dictionary], spec: SampleSpec, seed: int, reserved: Collection[int] = ()
+    *, dictionaries: Sequence[Dictionary], spec: SampleSpec, seed: int, barred: Barred = NOTHING_BARRED
 ) -> SamplePreview:
-    """Draw by the spec, but for the reserved features; raises SamplingError when there is nothing to draw from."""
+    """Draw by the spec, but for the barred features; raises SamplingError when there is nothing to draw from."""
     if not dictionaries:
         raise SamplingError("Choose at least one dictionary.")
     rows = load_rows(dictionaries, spec)
     if spec.feature_ids:
-        return listed_sample(rows, spec, reserved)
+        return listed_sample(rows, spec, barred)
     if not rows:
         raise SamplingError("These dictionaries have no features in these blocks; collect exemplars first.")
-    return stratified_sample(rows, spec, seed, reserved)
+    return stratified_sample(rows, spec, seed, barred)
 
 
 def load_rows(dictionaries: Sequence[Dictionary], spec: SampleSpec) -> list[Row]:
@@ -174,19 +207,19 @@ def exclusion(row: Row, spec: SampleSpec) -> str | None:
     return None
 
 
-def listed_sample(rows: Sequence[Row], spec: SampleSpec, reserved: Collection[int]) -> SamplePreview:
+def listed_sample(rows: Sequence[Row], spec: SampleSpec, barred: Barred) -> SamplePreview:
     missing = sorted(set(spec.feature_ids) - {row.id for row in rows})
     if missing:
         raise SamplingError(f"Feature {missing[0]} is not in the chosen dictionaries; {len(missing)} are missing.")
-    strata = settle_strata(rows, spec, reserved)
+    strata = settle_strata(rows, spec, barred)
     drawn = [Drawn(row.id, stratum) for stratum, members in strata.members.items() for row in members]
     wanted = {stratum: len(members) for stratum, members in strata.members.items()}
     lines = preview_rows(strata, wanted, wanted)
     return SamplePreview(lines, drawn, len(rows), dict(strata.total_excluded))
 
 
-def stratified_sample(rows: Sequence[Row], spec: SampleSpec, seed: int, reserved: Collection[int]) -> SamplePreview:
-    strata = settle_strata(rows, spec, reserved)
+def stratified_sample(rows: Sequence[Row], spec: SampleSpec, seed: int, barred: Barred) -> SamplePreview:
+    strata = settle_strata(rows, spec, barred)
     wanted = equal_parts(spec.n_features, sorted(strata.members))
     taken = redistribute(wanted, {stratum: len(members) for stratum, members in strata.members.items()})
     drawn = []
@@ -208,17 +241,17 @@ class Strata:
         return sum(self.excluded.values(), Counter())
 
 
-def settle_strata(rows: Iterable[Row], spec: SampleSpec, reserved: Collection[int]) -> Strata:
+def settle_strata(rows: Iterable[Row], spec: SampleSpec, barred: Barred) -> Strata:
     by_block: dict[tuple[int, int], list[Row]] = defaultdict(list)
     for row in rows:
-        by_block[row.dictionary, row.block].append(row)
+        by_block[0 if spec.common_bands else row.dictionary, row.block].append(row)
     strata = Strata()
-    for (dictionary, block), members in by_block.items():
-        rules = [RESERVED if row.id in reserved else exclusion(row, spec) for row in members]
+    for members in by_block.values():
+        rules = [barred.rule(row.id) or exclusion(row, spec) for row in members]
         eligible = sorted(row.density for row, rule in zip(members, rules, strict=True) if rule is None)
         edges = band_edges(eligible, spec.n_density_bands)
         for row, rule in zip(members, rules, strict=True):
-            stratum = Stratum(dictionary, block, band_of(row, edges, spec))
+            stratum = Stratum(row.dictionary, row.block, band_of(row, edges, spec))
             if rule is None:
                 strata.members[stratum].append(row)
             else:
@@ -265,9 +298,10 @@ def redistribute(wanted: Mapping[Stratum, int], available: Mapping[Stratum, int]
 
 def preview_rows(strata: Strata, wanted: Mapping[Stratum, int], taken: Mapping[Stratum, int]) -> list[StratumRow]:
     lines = []
+    rules = [*RULES, *sorted(set(strata.total_excluded) - set(RULES))]
     for stratum in sorted({*strata.members, *strata.excluded}):
         n_wanted, n_drawn = wanted.get(stratum, 0), taken.get(stratum, 0)
-        counts = {rule: strata.excluded[stratum][rule] for rule in RULES}
+        counts = {rule: strata.excluded[stratum][rule] for rule in rules}
         n_eligible = len(strata.members.get(stratum, []))
         lines.append(StratumRow(stratum, n_eligible, counts, n_wanted, n_drawn, n_drawn - n_wanted))
     return lines

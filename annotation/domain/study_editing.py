@@ -6,17 +6,18 @@ the people can change. Each change is an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
 from annotation.domain.answer_message import AnswerError
-from annotation.domain.player_keys import RESERVED_KEYS
+from annotation.domain.launch_problems import wants_accepted
 from annotation.domain.protocols import questions_of, validate_accepted
 from annotation.domain.studies import StudyError, log_event
-from annotation.models import Category, Feature, Participation, ReferenceItem, Role, Study, User
+from annotation.models import Feature, Participation, ReferenceItem, Role, Study, User
 
 STUDY_ROLES = (Role.ANNOTATOR, Role.REVIEWER, Role.RESEARCHER)
 
@@ -33,54 +34,40 @@ def change_study(*, study: Study, user: User, values: Mapping[str, Any]) -> None
         log_event(study, user, "settings changed")
 
 
-def set_categories(*, study: Study, user: User, rows: Sequence[tuple[str, str]]) -> None:
-    """Replace the categories by these (name, key) pairs; raises StudyError naming a key that clashes."""
-    require_draft(study)
-    check_categories(rows)
-    used = {name for item in study.reference_items.all() for name in item.accepted.get("category", [])}
-    lost = sorted(used - {name for name, _ in rows})
-    if lost:
-        raise StudyError(f"A practice or gold item accepts '{lost[0]}'; change that item before the category.")
-    with transaction.atomic():
-        study.categories.all().delete()
-        Category.objects.bulk_create(
-            Category(study=study, name=name, key=key, position=position) for position, (name, key) in enumerate(rows)
-        )
-        log_event(study, user, "categories changed")
+@dataclass(frozen=True)
+class ReferenceValues:
+    """What a practice or gold item is: its feature, the second of a pair, the sentence shown, what is right and why."""
+
+    kind: str
+    feature: Feature
+    accepted: Mapping[str, Any]
+    reason: str = ""
+    other_feature: Feature | None = None
+    text: str = ""
 
 
-def check_categories(rows: Sequence[tuple[str, str]]) -> None:
-    names, keys = [name.casefold() for name, _ in rows], [key for _, key in rows]
-    for name, key in rows:
-        if not (len(key) == 1 and key.isalpha() and key.isascii() and key.islower()):
-            raise StudyError(f"The key of '{name}' is '{key}'; it must be one letter from a to z.")
-        if key in RESERVED_KEYS:
-            raise StudyError(f"The key '{key}' of '{name}' is the player's own; choose another letter.")
-        if keys.count(key) > 1:
-            raise StudyError(f"The key '{key}' is given to two categories; every category needs its own.")
-        if names.count(name.casefold()) > 1:
-            raise StudyError(f"There are two categories '{name}'.")
-
-
-def add_reference(
-    *, study: Study, user: User, kind: str, feature: Feature, accepted: Mapping[str, Any], reason: str
-) -> ReferenceItem:
+def add_reference(*, study: Study, user: User, values: ReferenceValues) -> ReferenceItem:
     """A practice or gold item; the same feature again is changed in place."""
     require_draft(study)
-    settled = settle_accepted(study, accepted)
+    settled = settle_accepted(study, values.accepted)
+    kind, feature = values.kind, values.feature
     with transaction.atomic():
         last = study.reference_items.filter(kind=kind).aggregate(last=Max("position"))["last"]
         reference, is_new = ReferenceItem.objects.get_or_create(
             study=study, kind=kind, feature=feature, defaults={"position": 0 if last is None else last + 1}
         )
-        reference.accepted, reference.reason = settled, reason
-        reference.save(update_fields=["accepted", "reason"])
+        reference.accepted, reference.reason = settled, values.reason
+        reference.other_feature, reference.text = values.other_feature, values.text
+        reference.save(update_fields=["accepted", "reason", "other_feature", "text"])
         event = "added" if is_new else "changed"
         log_event(study, user, f"{kind} item {event}", feature=feature.pk)
     return reference
 
 
 def settle_accepted(study: Study, accepted: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Checked; empty where they follow from the stimulus once it is frozen, or where none can be listed."""
+    if not wants_accepted(study):
+        return {}
     try:
         names = set(study.categories.values_list("name", flat=True))
         return validate_accepted(questions_of(study), accepted, categories=names)

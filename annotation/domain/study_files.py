@@ -1,14 +1,18 @@
 """A study written down as a YAML file: the same draft that the form makes, so that a study can be kept with its code.
 
 name: Shapes in a small ViT
-dictionaries: [shapes-sae]            # by name
+protocol: two-alternative             # rate-describe-categorise if left out
+options: {variants: [easy, no-reference], items_per_feature: 2}
+dictionaries: [shapes-sae]            # by name, or by the beginning of a digest
 sampler: {n_features: 120, n_density_bands: 3}
 exclusions: {min_images: 16}
+explanations: clip-dissect            # the name of a set; verification
+embeddings: 3f2a…                     # or 'latest'; digests of artefacts, for hard contrasts and for alignment
 settings: {core_share: 0.3, control_share: 0.1, control_kinds: [random_directions, shuffled]}
 guideline: guideline.md               # a file beside this one
 consent: consent.md
 categories: {color: v, texture: x}
-practice: {draw: 10}                  # or a list of {feature, accepted, reason}
+practice: {draw: 10}                  # or a list of {feature, accepted, reason, other_feature, text}
 gold: []
 """
 
@@ -20,40 +24,33 @@ from typing import Any
 
 from django.db import transaction
 
-from annotation.domain.sampling import SamplingError, load_rows, study_dictionaries, study_spec
+from annotation.domain.categories import set_categories
+from annotation.domain.launch_problems import wants_accepted
+from annotation.domain.protocols import protocol_of
+from annotation.domain.sampling import SamplingError, load_rows
 from annotation.domain.studies import StudyError, create_study, write_guideline
-from annotation.domain.study_editing import add_reference, set_categories
-from annotation.models import Dictionary, Feature, ReferenceItem, Study, User
+from annotation.domain.study_artifacts import chosen_artifact
+from annotation.domain.study_editing import ReferenceValues, add_reference
+from annotation.domain.study_file_checks import StudyFileError, check_file
+from annotation.domain.study_samples import study_dictionaries, study_spec
+from annotation.domain.study_texts import texts_of
+from annotation.models import Dictionary, ExplanationSet, Feature, ReferenceItem, Study, User
 
-KEYS = (
-    "name", "description", "dictionaries", "sampler", "exclusions", "settings", "guideline", "consent", "categories",
-    "practice", "gold",
-)  # fmt: skip
-SETTINGS = (
-    "seed", "overlap", "core_overlap", "core_share", "control_share", "control_kinds", "catch_share", "gold_share",
-    "session_length", "consent_version", "is_simulated",
-)  # fmt: skip
-NAMED, TEXT = (dict, "a list of 'name: value'"), (str, "text")
-SHAPES: dict[str, tuple[type, str]] = {
-    "settings": NAMED, "sampler": NAMED, "exclusions": NAMED, "categories": NAMED, "dictionaries": (list, "a list"),
-    "guideline": TEXT, "consent": TEXT, "description": TEXT,
-}  # fmt: skip
-MOST_CHECKS = 0.9  # at least a tenth of the items are the study's own
 ANY_ANSWER = {"patch_rating": [1, 2, 3, 4, None]}
+ANYTHING = {
+    "rate-describe-categorise": ANY_ANSWER,
+    "pairwise": {"easier": ["left", "right", "tie"]},
+    "nature-origin": {"nature": ["superficial", "conceptual", "uninterpretable"]},
+    "alignment": {"same": ["yes", "no", None]},
+    "spurious": {"spurious": ["yes", "no", None]},
+}
 DRAWN_REASON = "There is no single right answer here: say what you see, and read how the page works."
-
-
-class StudyFileError(Exception):
-    """The file does not describe a study; the message is fit for the user."""
+ORIGIN_SHARE = 0.5  # features and controls in equal parts, so that guessing the origin is right half of the time
 
 
 def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) -> Study:
     """A draft as the file says; raises StudyFileError, and then nothing is made."""
-    reject_unknown(values, KEYS, "The study file")
-    require_shapes(values)
-    reject_unknown(values.get("settings", {}), SETTINGS, "The part 'settings'")
-    if not str(values.get("name", "")).strip():
-        raise StudyFileError("The study file needs a 'name'.")
+    check_file(values)
     try:
         with transaction.atomic():
             study = create_study(user=user, **study_fields(values, folder))
@@ -61,6 +58,7 @@ def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) ->
                 set_categories(study=study, user=user, rows=list(values["categories"].items()))
             if values.get("guideline"):
                 write_guideline(study=study, user=user, text=text_of(values["guideline"], folder))
+            study_spec(study)  # raises for a sampler that cannot be
             add_references(study, user, ReferenceItem.Kind.PRACTICE, values.get("practice", []))
             add_references(study, user, ReferenceItem.Kind.GOLD, values.get("gold", []))
     except (TypeError, ValueError, OverflowError) as error:
@@ -70,51 +68,50 @@ def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) ->
     return study
 
 
-def require_shapes(values: Mapping[str, Any]) -> None:
-    """Each part is what the example above shows: names with values, a list, or text."""
-    for name, (kind, words) in SHAPES.items():
-        if name in values and not isinstance(values[name], kind):
-            raise StudyFileError(f"The part '{name}' must be {words}.")
-    for name in ("practice", "gold"):
-        wanted = values.get(name, [])
-        is_draw = isinstance(wanted, dict) and set(wanted) == {"draw"} and type(wanted["draw"]) is int
-        is_listed = isinstance(wanted, list) and all(
-            isinstance(row, dict) and type(row.get("feature")) is int for row in wanted
-        )
-        if not (is_draw or is_listed):
-            raise StudyFileError(f"The part '{name}' must be 'draw: NUMBER' or a list of entries with a 'feature'.")
-    if not all(isinstance(key, str) for key in values.get("categories", {}).values()):
-        raise StudyFileError("Each of the categories needs a key, such as 'color: v'.")
-    shares = [values.get("settings", {}).get(name, 0) for name in ("control_share", "catch_share", "gold_share")]
-    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > MOST_CHECKS:
-        raise StudyFileError(
-            f"The shares of controls, catch and gold items must not be below 0, nor above {MOST_CHECKS} in all."
-        )
-
-
-def reject_unknown(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise StudyFileError(f"{where} has an unknown entry '{unknown[0]}'; it can have {', '.join(known)}.")
-
-
 def study_fields(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     fields = dict(values.get("settings", {}))
     fields["name"] = str(values["name"]).strip()
     fields["description"] = values.get("description", "")
+    fields["protocol"] = values.get("protocol", "rate-describe-categorise")
+    fields["protocol_options"] = dict(values.get("options", {}))
+    if fields["protocol"] == "nature-origin":
+        fields.setdefault("control_share", ORIGIN_SHARE)
     fields["exclusions"] = values.get("exclusions", {})
     fields["sampler"] = values.get("sampler", {}) | {"dictionaries": dictionary_ids(values.get("dictionaries", []))}
     if values.get("consent"):
         fields["consent_text"] = text_of(values["consent"], folder)
+    if values.get("explanations"):
+        fields["explanations"] = explanation_set(values["explanations"])
+    for part, field, kind in (
+        ("embeddings", "embeddings_digest", "image-embeddings"), ("alignment", "alignment_digest", "alignment"),
+    ):  # fmt: skip
+        if values.get(part):
+            fields[field] = chosen_artifact(kind, values[part])
     return fields
 
 
-def dictionary_ids(names: Sequence[str]) -> list[int]:
-    found = {dictionary.name: dictionary.pk for dictionary in Dictionary.objects.filter(name__in=names)}
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise StudyFileError(f"There is no dictionary '{missing[0]}'; the names are on the page Dictionaries.")
-    return [found[name] for name in names]
+def explanation_set(name: str) -> ExplanationSet:
+    found = ExplanationSet.objects.filter(name=name).first()
+    if found is None:
+        raise StudyFileError(f"There is no set of explanations '{name}'; import one first.")
+    return found
+
+
+def dictionary_ids(names: Sequence[Any]) -> list[int]:
+    """By name, or by the beginning of the digest where two have one name."""
+    return [dictionary_id(str(name)) for name in names]
+
+
+def dictionary_id(name: str) -> int:
+    found = list(Dictionary.objects.filter(name=name)[:2])
+    if not found and len(name) >= 8:
+        found = list(Dictionary.objects.filter(digest__startswith=name)[:2])
+    if not found:
+        raise StudyFileError(f"There is no dictionary '{name}'; the names are on the page Dictionaries.")
+    if len(found) > 1:
+        digests = ", ".join(one.digest[:12] for one in Dictionary.objects.filter(name=name))
+        raise StudyFileError(f"Several dictionaries are called '{name}'; name one by its digest: {digests}.")
+    return found[0].pk
 
 
 def text_of(value: str, folder: Path) -> str:
@@ -130,20 +127,32 @@ def text_of(value: str, folder: Path) -> str:
 def add_references(study: Study, user: User, kind: str, wanted: Any) -> None:
     rows = drawn_references(study, int(wanted["draw"])) if isinstance(wanted, Mapping) else wanted
     for row in rows:
-        feature = Feature.objects.filter(pk=row.get("feature") or 0).first()
-        if feature is None:
-            raise StudyFileError(f"There is no feature {row.get('feature')} for a {kind} item.")
-        add_reference(
-            study=study, user=user, kind=kind, feature=feature,
-            accepted=row.get("accepted", {}), reason=row.get("reason", ""),
+        other = feature_of(row["other_feature"], kind) if row.get("other_feature") is not None else None
+        reference = ReferenceValues(
+            kind=kind, feature=feature_of(row["feature"], kind), accepted=row.get("accepted", {}),
+            reason=row.get("reason", ""), other_feature=other, text=row.get("text", ""),
         )  # fmt: skip
+        add_reference(study=study, user=user, values=reference)
+
+
+def feature_of(pk: Any, kind: str) -> Feature:
+    feature = Feature.objects.filter(pk=pk or 0).first()
+    if feature is None:
+        raise StudyFileError(f"There is no feature {pk} for a {kind} item.")
+    return feature
 
 
 def drawn_references(study: Study, n: int) -> list[dict[str, Any]]:
-    """The n features seen on most images, any answer accepted: enough to learn the page."""
-    spec = study_spec(study)
+    """The n features seen on most images, any answer accepted: enough to learn the page. Pairs take the next n."""
+    spec, texts = study_spec(study), texts_of(study)
+    is_pair = protocol_of(study).builder == "pair"
     rows = [row for row in load_rows(study_dictionaries(study), spec) if row.n_images >= spec.min_images]
+    rows = [row for row in rows if row.id in texts] if study.protocol in {"verification", "spurious"} else rows
     rows.sort(key=lambda row: (-row.n_images, row.id))
-    if len(rows) < n:
+    if len(rows) < (2 * n if is_pair else n):
         raise StudyFileError(f"Only {len(rows)} features fire often enough for {n} practice items.")
-    return [{"feature": row.id, "accepted": ANY_ANSWER, "reason": DRAWN_REASON} for row in rows[:n]]
+    accepted = ANYTHING.get(study.protocol, {}) if wants_accepted(study) else {}
+    drawn = [{"feature": row.id, "accepted": accepted, "reason": DRAWN_REASON} for row in rows[:n]]
+    if is_pair:
+        return [row | {"other_feature": other.id} for row, other in zip(drawn, rows[n : 2 * n], strict=True)]
+    return drawn

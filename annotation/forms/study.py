@@ -1,63 +1,33 @@
-"""The form of a study: what is sampled, what is left out, how often it is judged, and what people agree to."""
+"""The form of a study: how it asks, what is sampled, how often it is judged, and what people agree to."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 
-from annotation.domain.controls import CONTROL_CONDITIONS
+from annotation.domain.controls import EVERY_CONTROL
+from annotation.domain.planning_items import kinds_of
+from annotation.domain.protocols import PROTOCOLS, Protocol
 from annotation.domain.sampling import SampleSpec, SamplingError
 from annotation.domain.studies import DEFAULT_CONSENT
+from annotation.domain.study_samples import SampleRequest, reserved_features
+from annotation.forms.study_fields import MOST_FEATURES, DictionariesField, NumbersField, PercentField, ScheduleField
+from annotation.forms.study_protocol import ProtocolForm
 from annotation.models import CONTROL_KINDS, Condition, Dictionary, Study
 
-SPEC_FIELDS = ("n_features", "blocks", "n_density_bands", "feature_ids")
+SPEC_FIELDS = ("n_features", "blocks", "n_density_bands", "feature_ids", "classes")
 EXCLUSION_FIELDS = ("min_images", "max_prefix_share", "prefix_rule")
-SHARES = ("core_share", "control_share", "catch_share", "gold_share")
-MOST_FEATURES = 100_000
+SHARES = ("core_share", "control_share", "catch_share", "gold_share", "repeat_share", "pass_mark")
+PLAIN = (
+    "name", "description", "protocol", "overlap", "core_overlap", "control_kinds", "session_length", "seed",
+    "queue_order", "max_per_person", "gold_schedule", "min_viewing_ms", "practice_rounds", "vocabulary_mode",
+    "consent_text", "consent_version", "explanations", "embeddings_digest", "alignment_digest",
+)  # fmt: skip
+MOST_CONTROLS, MOST_CHECKS = 0.6, 0.4
 
 
-class NumbersField(forms.CharField):
-    """Whole numbers separated by commas, spaces or lines."""
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        parts = [part for part in re.split(r"[\s,;]+", text) if part]
-        wrong = [part for part in parts if not part.isdecimal()]
-        if wrong:
-            raise forms.ValidationError(f"'{wrong[0]}' is no whole number.")
-        if len(parts) > MOST_FEATURES:
-            raise forms.ValidationError(f"{len(parts)} numbers are too many; {MOST_FEATURES} is the most.")
-        return tuple(dict.fromkeys(int(part) for part in parts))
-
-
-class PercentField(forms.FloatField):
-    """Shown as percent, kept as a share of 1."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        widget = forms.NumberInput(attrs={"step": "1", "min": "0", "max": "100"})
-        super().__init__(min_value=0, max_value=100, widget=widget, **kwargs)
-
-    def clean(self, value: Any) -> Any:
-        return round(float(super().clean(value)) / 100, 4)
-
-    def prepare_value(self, value: Any) -> Any:
-        return f"{value:g}" if isinstance(value, float) else value
-
-
-if TYPE_CHECKING:
-    ManyDictionaries = forms.ModelMultipleChoiceField[Dictionary]
-else:
-    ManyDictionaries = forms.ModelMultipleChoiceField
-
-
-class DictionariesField(ManyDictionaries):
-    def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name} ({obj.vision_model.name})"
-
-
-class StudyForm(forms.Form):
+class StudyForm(ProtocolForm):
     name = forms.CharField(max_length=120, help_text="Annotators see it.")
     description = forms.CharField(
         required=False,
@@ -93,16 +63,55 @@ class StudyForm(forms.Form):
     core_share = PercentField(
         label="Core, % of items", initial=30.0, help_text="Judged by several people: agreement is measured there."
     )
-    control_share = PercentField(label="Controls, %", initial=10.0)
+    queue_order = forms.ChoiceField(label="Order", choices=Study.QueueOrder.choices, initial=Study.QueueOrder.BREADTH)
+    max_per_person = forms.IntegerField(
+        label="Per person, at most", min_value=1, max_value=1_000_000, required=False, help_text="Empty: any number."
+    )
+    session_length = forms.IntegerField(label="Session, items", min_value=5, max_value=500, initial=60)
+    half_width = PercentField(
+        label="Stop at a half-width of, %",
+        required=False,
+        help_text="Of the main figure's interval; empty: when all is judged.",
+    )
+    min_judgements = forms.IntegerField(
+        label="But not before, judgements", min_value=1, max_value=10_000_000, required=False
+    )
+    control_share = PercentField(
+        label="Controls, %",
+        initial=10.0,
+        help_text="Of features and controls. For guessing the origin 50: chance is ½.",
+    )
     control_kinds = forms.MultipleChoiceField(
-        choices=[(kind.value, kind.label) for kind in CONTROL_CONDITIONS],
+        choices=[(kind.value, kind.label) for kind in EVERY_CONTROL],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         initial=[Condition.RANDOM_DIRECTIONS.value, Condition.SHUFFLED.value],
     )
     catch_share = PercentField(label="Catch items, %", initial=5.0)
     gold_share = PercentField(label="Gold items, %", initial=5.0)
-    session_length = forms.IntegerField(label="Session, items", min_value=5, max_value=500, initial=60)
+    gold_schedule = ScheduleField(
+        label="Gold by experience",
+        required=False,
+        help_text="For instance 0: 20, 40: 5 for a fifth at first and a twentieth from the fortieth answer on. "
+        "Empty: gold lies among the rest.",
+    )
+    repeat_share = PercentField(
+        label="Own items again, %", initial=3.0, help_text="On an invited return: how steady people are."
+    )
+    min_viewing_ms = forms.IntegerField(
+        label="Seen at least, ms", min_value=0, max_value=60_000, initial=0, help_text="No answer is taken before."
+    )
+    pass_mark = PercentField(
+        label="Pass mark, %",
+        initial=0.0,
+        help_text="Of the practice items, to be answered rightly; 0: reading is enough.",
+    )
+    practice_rounds = forms.IntegerField(
+        label="Rounds of practice", min_value=0, max_value=50, initial=3, help_text="0: any number."
+    )
+    vocabulary_mode = forms.ChoiceField(
+        label="Words for labels", choices=Study.VocabularyMode.choices, initial=Study.VocabularyMode.OPEN
+    )
     consent_text = forms.CharField(
         label="What people agree to",
         widget=forms.Textarea(attrs={"rows": 5}),
@@ -113,8 +122,9 @@ class StudyForm(forms.Form):
         label="Version of that text", max_length=12, initial="1.0", help_text="Raise it, and everybody is asked again."
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, study: Study | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.study = study
         choices = self.fields["dictionaries"]
         assert isinstance(choices, forms.ModelMultipleChoiceField)
         choices.queryset = Dictionary.objects.exclude(kind__in=CONTROL_KINDS).select_related("vision_model")
@@ -122,40 +132,81 @@ class StudyForm(forms.Form):
     @classmethod
     def of(cls, study: Study) -> StudyForm:
         """The form filled with what a study has."""
-        plain = ("name", "description", "overlap", "core_overlap", "control_kinds", "session_length", "seed")
-        values: dict[str, Any] = {name: getattr(study, name) for name in (*plain, "consent_text", "consent_version")}
+        values: dict[str, Any] = {name: getattr(study, name) for name in PLAIN}
         values |= {name: 100 * getattr(study, name) for name in SHARES}
         spec = SampleSpec.from_dict(
             {key: value for key, value in study.sampler.items() if key != "dictionaries"} | study.exclusions
         ).as_dict()
         spec["max_prefix_share"] *= 100
         spec |= {name: " ".join(map(str, spec[name])) for name in ("blocks", "feature_ids")}
-        return cls(initial=values | spec | {"dictionaries": study.sampler.get("dictionaries", [])})
+        spec["classes"] = "\n".join(spec["classes"])
+        values |= spec | {"dictionaries": study.sampler.get("dictionaries", [])} | stopping_values(study.stopping)
+        values |= cls.option_values(PROTOCOLS.get(study.protocol), study.protocol_options)
+        return cls(initial=values, study=study)
 
     def clean(self) -> dict[str, Any]:
-        values = super().clean() or {}
-        shares = sum(values.get(name) or 0 for name in ("control_share", "catch_share", "gold_share"))
-        if shares > 0.6:
-            raise forms.ValidationError(f"Controls, catch and gold items are {shares:.0%} of all; 60% is the most.")
-        if values.get("control_share") and not values.get("control_kinds") and "control_kinds" not in self.errors:
-            self.add_error("control_kinds", "Choose a kind of control, or set their share to 0.")
+        values = super().clean()
+        checks = sum(values.get(name) or 0 for name in ("catch_share", "gold_share"))
+        if (values.get("control_share") or 0) > MOST_CONTROLS:
+            self.add_error("control_share", f"{MOST_CONTROLS:.0%} is the most.")
+        if checks > MOST_CHECKS:
+            raise forms.ValidationError(f"Catch and gold items are {checks:.0%} of all; {MOST_CHECKS:.0%} is the most.")
+        protocol = self.chosen
+        if protocol is not None and protocol.conditions and values.get("control_share"):
+            self.require_control_kind(protocol, values)
+        if values.get("min_judgements") and not values.get("half_width"):
+            self.add_error("half_width", "Say at which half-width to stop.")
         return values
+
+    def require_control_kind(self, protocol: Protocol, values: dict[str, Any]) -> None:
+        if not kinds_of(protocol, values.get("control_kinds") or []) and "control_kinds" not in self.errors:
+            self.add_error("control_kinds", "Choose a kind of control, or set their share to 0.")
 
     def spec(self) -> SampleSpec:
         """How features are drawn, whatever the other fields hold; raises SamplingError."""
-        needed = {*SPEC_FIELDS, *EXCLUSION_FIELDS, "dictionaries", "seed"}
-        if needed & set(self.errors):
+        if set(self.sample_fields()) & set(self.errors):
             raise SamplingError("Correct these fields, and the preview will show.")
         values = {name: self.cleaned_data[name] for name in (*SPEC_FIELDS, *EXCLUSION_FIELDS)}
+        if self.cleaned_data["protocol"] != "spurious":
+            values["classes"] = ()
         return SampleSpec.from_dict(values)
+
+    @staticmethod
+    def sample_fields() -> tuple[str, ...]:
+        return (*SPEC_FIELDS, *EXCLUSION_FIELDS, "dictionaries", "seed", "protocol", "explanations", "alignment_digest")
+
+    def sample_request(self) -> SampleRequest:
+        """What would be drawn with these values; a saved study's practice and gold features stay out of it."""
+        spec, values = self.spec(), self.cleaned_data
+        return SampleRequest(
+            protocol=values["protocol"], dictionaries=values["dictionaries"], spec=spec, seed=values["seed"],
+            reserved=reserved_features(self.study) if self.study is not None else (),
+            explanations=values["explanations"].pk if values["explanations"] else None,
+            alignment=values["alignment_digest"],
+        )  # fmt: skip
 
     def study_values(self) -> dict[str, Any]:
         """The fields of a Study."""
         values = self.cleaned_data
         spec = self.spec().as_dict()
-        plain = ("name", "description", "overlap", "core_overlap", "control_kinds", "session_length", "seed")
-        return {name: values[name] for name in (*plain, *SHARES, "consent_text", "consent_version")} | {
+        return {name: values[name] for name in (*PLAIN, *SHARES)} | {
+            "protocol_options": self.protocol_options(),
             "sampler": {name: spec[name] for name in SPEC_FIELDS}
             | {"dictionaries": [dictionary.pk for dictionary in values["dictionaries"]]},
             "exclusions": {name: spec[name] for name in EXCLUSION_FIELDS},
+            "stopping": stopping_of(values["half_width"], values["min_judgements"]),
         }
+
+
+def stopping_of(half_width: float | None, min_judgements: int | None) -> dict[str, Any]:
+    if not half_width:
+        return {}
+    return {"half_width": half_width, "min_judgements": min_judgements or 0}
+
+
+def stopping_values(stopping: dict[str, Any]) -> dict[str, Any]:
+    half_width = stopping.get("half_width")
+    return {
+        "half_width": None if half_width is None else 100.0 * half_width,
+        "min_judgements": stopping.get("min_judgements") or None,
+    }

@@ -107,6 +107,7 @@ def study_people(request: HttpRequest, study: Study) -> HttpResponseBase:
 urlpatterns = [
     path("studies/", studies, name="studies"),
     path("", include("annotation.views.study_editor")),
+    path("", include("annotation.views.study_reference")),
     path("", include("annotation.views.study_launch")),
     path("", include("annotation.views.study_remarks")),
     path("", include("annotation.views.study_versions")),

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from annotation.domain.exemplar_rows import images_by_index, top_exemplars
 from annotation.domain.pixels import framing_of
-from annotation.domain.sampling import exclusion, hash_order, load_rows, study_dictionaries, study_spec
+from annotation.domain.sampling import exclusion, hash_order, load_rows
 from annotation.domain.study_checklist import try_sample
+from annotation.domain.study_samples import reserved_features, study_dictionaries, study_spec
 from annotation.domain.visibility import visible_features
 from annotation.models import Feature, Image, ReferenceItem, Study, User
 from workers.artifacts import ArtifactError
@@ -27,7 +28,7 @@ def candidates(study: Study, user: User) -> list[Candidate]:
     dictionaries, spec = study_dictionaries(study), study_spec(study)
     sample = try_sample(study)
     taken = set() if isinstance(sample, str) else {one.feature_id for one in sample.drawn}
-    taken |= set(study.reference_items.values_list("feature_id", flat=True))
+    taken |= reserved_features(study)
     rows = [row for row in load_rows(dictionaries, spec) if row.id not in taken and exclusion(row, spec) is None]
     chosen = [row.id for row in sorted(rows, key=lambda row: hash_order(study.seed + 1, row.id))[:N_CANDIDATES]]
     features = visible_features(user).select_related("exemplar_set", "dictionary__vision_model").in_bulk(chosen)
@@ -36,7 +37,8 @@ def candidates(study: Study, user: User) -> list[Candidate]:
 
 def reference_thumbnails(items: list[ReferenceItem]) -> dict[int, Candidate]:
     """The thumbnails of practice and gold items, by feature id."""
-    return {one.feature.pk: one for one in with_thumbnails([item.feature for item in items])}
+    features = {one.pk: one for item in items for one in (item.feature, item.other_feature) if one is not None}
+    return {one.feature.pk: one for one in with_thumbnails(list(features.values()))}
 
 
 def with_thumbnails(features: list[Feature]) -> list[Candidate]:

@@ -8,13 +8,16 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.answer_message import AnswerError, parse_id
-from annotation.domain.launching import launch_problems, launch_study, settle_failed_launch
+from annotation.domain.launch_problems import launch_problems
+from annotation.domain.launching import launch_study, settle_failed_launch
+from annotation.domain.practice import Feedback, Standing
 from annotation.domain.preview_stimulus import preview_stimulus
-from annotation.domain.protocols import questions_of, questions_right, validate
+from annotation.domain.protocols import protocol_of, questions_of, questions_right, validate
 from annotation.domain.runs import is_served, run_progress
 from annotation.domain.stimuli import StimulusError, stimulus_for_player
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
@@ -30,6 +33,10 @@ from config.wakeup import wake_workers
 from workers.artifacts import ArtifactError
 
 N_PREVIEWED = 12
+NO_PREVIEW = (
+    "Before the launch only sheets of patches and images can be previewed: which images this protocol shows is drawn "
+    "when they are frozen. Launch a small study first to see them; its practice items can then be previewed."
+)
 STATE_ACTS = {"pause": pause_study, "resume": resume_study, "close": close_study}
 
 
@@ -49,7 +56,7 @@ def study_launch(request: HttpRequest, study: Study) -> HttpResponseBase:
         return redirect("study", slug=study.slug)
     sample = try_sample(study)
     context: dict[str, Any] = {"study": study, "checks": checklist(study, sample), "is_editor": is_editor}
-    context |= {"problems": launch_problems(study), "tab": "launch"}
+    context |= {"problems": launch_problems(study), "protocol": protocol_of(study), "tab": "launch"}
     if not isinstance(sample, str):
         context |= {"estimate": launch_estimate(study, sample), "sample": sample}
     return render(request, "annotation/studies/launch.html", context)
@@ -79,6 +86,9 @@ def freezing_context(run: Run) -> dict[str, Any]:
 @study_reader
 def study_preview(request: HttpRequest, study: Study) -> HttpResponseBase:
     """The player as an annotator has it, over the practice and gold items; nothing is stored."""
+    if not can_preview(study):
+        messages.info(request, NO_PREVIEW)
+        return redirect("study", slug=study.slug)
     try:
         items = previewed(study)
     except (ArtifactError, StimulusError) as error:
@@ -96,6 +106,11 @@ def study_preview(request: HttpRequest, study: Study) -> HttpResponseBase:
     return render_player(request, study, config, finish_url=page, leave_url=page)
 
 
+def can_preview(study: Study) -> bool:
+    """Sheets are shown from the exemplars; what another protocol shows is drawn and split when it is frozen."""
+    return bool(study.stimuli_digest) or protocol_of(study).builder == "sheet"
+
+
 def previewed(study: Study) -> list[dict[str, Any]]:
     """Practice and gold items; a study without any shows the first features of its sample."""
     references = list(
@@ -103,7 +118,9 @@ def previewed(study: Study) -> list[dict[str, Any]]:
             "feature__dictionary__vision_model", "feature__exemplar_set", "study"
         ).order_by("-kind", "position", "id")[:N_PREVIEWED]
     )
-    if references:
+    if study.stimuli_digest:
+        references = [one for one in references if one.stimulus_id]
+    if references or study.stimuli_digest:
         return [{"slot": None, "item": one.pk, "stimulus": stimulus_of(one)} for one in references]
     sample = try_sample(study)
     ids = [] if isinstance(sample, str) else [one.feature_id for one in sample.drawn[:N_PREVIEWED]]
@@ -115,6 +132,11 @@ def stimulus_of(reference: ReferenceItem) -> dict[str, Any]:
     if reference.stimulus_id:
         return stimulus_for_player(study=reference.study, stimulus_id=reference.stimulus_id)
     return preview_stimulus(reference.feature)
+
+
+def previewed_feedback(right: dict[str, bool], accepted: dict[str, list[Any]], reason: str) -> Feedback:
+    """What an annotator would be told; a preview has no rounds."""
+    return Feedback(all(right.values()), right, accepted, reason, Standing("continue", 0, 0, 1, 0))
 
 
 @require_POST
@@ -130,14 +152,14 @@ def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
         answer = validate(questions_of(study), payload, categories=names)
         pk = parse_id(body.get("reference"), "reference")
         if pk == 0:
-            return JsonResponse(
-                feedback_reply(payload, {}, {}, "This one has no accepted answers: nothing to compare.")
-            )
+            return JsonResponse(feedback_reply(payload, previewed_feedback({}, {}, _("It has no accepted answers."))))
         reference = study.reference_items.filter(pk=pk).first()
         if reference is None:
             raise Http404("There is no such item in this study.")
         right = questions_right(answer, reference.accepted)
-        return JsonResponse(feedback_reply(payload, reference.accepted, right, reference.reason))
+        return JsonResponse(
+            feedback_reply(payload, previewed_feedback(right, dict(reference.accepted), reference.reason))
+        )
     except RequestError as error:
         return problem(400, str(error))
     except Http404 as error:

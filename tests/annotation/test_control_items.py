@@ -1,53 +1,89 @@
-"""What stands among the real features: the cells of controls and catch items keep the shape of a sheet."""
+"""Controls: matched patch by patch, and shuffled sheets that keep the shape of a sheet."""
 
 from __future__ import annotations
 
 import random
 
-from annotation.domain.controls import SPREAD_MARGIN, FeatureRef, Pool, catch_item, nearest, shuffled
+import numpy as np
+
+from annotation.domain.controls import (
+    N_COMPARED,
+    SPREAD_MARGIN,
+    FeatureRef,
+    Pool,
+    matched_controls,
+    nearest,
+    scattered_cells,
+    shuffled,
+)
 from annotation.domain.sampling import Drawn, Stratum
+from annotation.domain.sheet_counts import sheet_counts, shortfall
 from annotation.models import Dictionary
 
 REFS = {number: FeatureRef(number, 1, "blocks.0", 0.1 + number / 100) for number in range(40)}
 CONTROLS = [FeatureRef(100 + number, 2, "blocks.0", 0.05 + number / 50) for number in range(12)]
-POOL = Pool(
-    {(1, "blocks.0"): list(REFS.values()), (2, "blocks.0"): CONTROLS},
-    REFS | {ref.id: ref for ref in CONTROLS},
-    {(1, "random_directions"): Dictionary(pk=2)},
-)
 DRAWN = Drawn(3, Stratum(1, 0, "all"))
 
 
+def pool_of(counts: dict[int, tuple[int, ...]]) -> Pool:
+    return Pool(
+        {(1, "blocks.0"): list(REFS.values()), (2, "blocks.0"): CONTROLS},
+        REFS | {ref.id: ref for ref in CONTROLS},
+        {(1, "random_directions"): Dictionary(pk=2)},
+        lambda feature: counts.get(feature, (5,) * 16),
+    )
+
+
 def test_a_shuffled_item_shows_patches_of_the_images_it_shows() -> None:
-    item = shuffled(DRAWN, POOL, random.Random(0))
-    assert item.patches == item.images
-    assert [cell.image[1] for cell in item.images] == list(range(16))
+    control = shuffled(DRAWN, pool_of({}), random.Random(0))
+    assert [cell.place for cell in control.cells] == list(range(16))
+    assert len({cell.feature for cell in control.cells}) == 16
+    assert DRAWN.feature_id not in {cell.feature for cell in control.cells}
 
 
-def test_a_catch_item_without_a_pattern_shows_patches_of_the_images_it_shows() -> None:
-    item = catch_item([DRAWN], POOL, is_clear=False, rng=random.Random(0))
-    assert item.patches == item.images
-    assert [cell.image[1] for cell in item.images] == list(range(16))
+def test_the_cells_of_a_shuffled_item_are_active_on_enough_patches_where_any_feature_is() -> None:
+    many = {number: (number % 9 + 1,) * 16 for number in REFS}
+    wanted = (9, 8, 7, 6) + (2,) * 12
+    cells = scattered_cells(3, list(REFS.values()), pool_of(many | {3: wanted}), random.Random(0))
+    assert [many[cell.feature][0] >= want for cell, want in zip(cells, wanted, strict=True)] == [True] * 16
 
 
-def test_a_shuffled_item_takes_its_cells_from_features_active_on_enough_patches() -> None:
-    item = shuffled(DRAWN, POOL, random.Random(0))
-    wanted = SPREAD_MARGIN * REFS[DRAWN.feature_id].spread
-    assert all(REFS[cell.image[0]].spread >= wanted for cell in item.images)
+def test_a_control_is_the_one_that_lacks_the_fewest_patches_of_its_match() -> None:
+    enough = [ref.id for ref in CONTROLS if ref.spread >= SPREAD_MARGIN * REFS[3].spread]
+    assert len(enough) > 3
+    short = {pk: (4,) * 16 for pk in enough} | {3: (6,) * 16}
+    control = nearest(DRAWN, "random_directions", pool_of(short | {enough[2]: (6,) * 15 + (5,)}))
+    assert control is not None
+    assert control.feature == enough[2]
 
 
-def test_a_control_is_the_least_active_one_that_can_be_cut_to_its_match() -> None:
-    used: set[int] = set()
-    wanted = SPREAD_MARGIN * REFS[DRAWN.feature_id].spread
-    enough = [ref.id for ref in CONTROLS if ref.spread >= wanted]
-    for expected in enough[:2]:
-        item = nearest(DRAWN, "random_directions", POOL, used)
-        assert item is not None
-        assert item.feature == expected
+def test_no_control_is_used_twice() -> None:
+    found = matched_controls(
+        [DRAWN, Drawn(5, DRAWN.stratum)], pool=pool_of({}), kinds=["random_directions"], n=20, rng=random.Random(0)
+    )
+    assert len({one.feature for one in found}) == len(found) == len(CONTROLS) < N_COMPARED
 
 
-def test_where_no_control_is_active_enough_the_most_active_is_taken() -> None:
-    busiest = Drawn(39, Stratum(1, 0, "all"))
-    item = nearest(busiest, "random_directions", POOL, set())
-    assert item is not None
-    assert item.feature == CONTROLS[-1].id
+def test_missing_patches_are_counted_place_by_place() -> None:
+    assert shortfall((3, 3, 2), (5, 1, 2)) == 2
+    assert shortfall((3, 3), (4,)) == 3
+
+
+def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower_ranges() -> None:
+    def columns(rows: list[tuple[int, float, int]], size: int) -> dict[str, np.ndarray]:
+        maps = np.zeros((size, 16), np.uint8)
+        for index, (_, _, n) in enumerate(rows):
+            maps[index, :n] = 9
+        padded = [*rows, *[(-1, 0.0, 0)] * (size - len(rows))]
+        return {"image": np.array([r[0] for r in padded]), "value": np.array([r[1] for r in padded]), "map": maps}
+
+    top = columns([(i, 9.0 - i / 10, i + 1) for i in range(10)], 16)
+    bands = [
+        columns([], 4),
+        columns([(8, 4.0, 3), (20, 3.9, 11), (21, 3.8, 12)], 4),
+        columns([(22, 2.0, 13)], 4),
+        columns([], 4),
+    ]
+    tensors = {f"top_{part}": value for part, value in top.items()}
+    tensors |= {f"range_{part}": np.stack([band[part] for band in bands]) for part in top}
+    assert sheet_counts(lambda name: tensors[name]) == (1, 2, 3, 4, 5, 6, 7, 8, 10, 3, 11, 12, 13)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from annotation.domain.launching import launch_problems, launch_study, open_study, settle_failed_launch
+from annotation.domain.launch_problems import launch_problems
+from annotation.domain.launching import launch_study, settle_failed_launch
+from annotation.domain.opening import open_study
 from annotation.domain.stimuli import StimulusError, panel_cells, stimulus_file, stimulus_for_player, stimulus_record
 from annotation.domain.storage import artifact_store
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
@@ -90,7 +92,10 @@ def test_nothing_that_is_served_tells_the_condition(launchable: Launchable) -> N
     check_patch_counts(study)
     plan = artifact_store().open(Run.objects.get().config["plan"])
     keys = {key for line in plan.path("items.jsonl").read_text().splitlines() for key in json.loads(line)}
-    assert keys == {"number", "matched", "patches", "images"}
+    assert keys == {
+        "number", "builder", "feature", "matched", "other", "options", "variant", "text", "truth", "seed", "patches",
+        "images",
+    }  # fmt: skip
 
 
 def check_what_is_served(study: Study) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from annotation.domain.study_files import StudyFileError, create_study_from
+from annotation.domain.study_file_checks import StudyFileError
+from annotation.domain.study_files import create_study_from
 from annotation.models import Study, User
 
 pytestmark = pytest.mark.django_db
@@ -22,9 +23,12 @@ pytestmark = pytest.mark.django_db
         ({"categories": {"x": None}}, "Each of the categories needs a key"),
         ({"practice": {"n": 3}}, "The part 'practice' must be 'draw: NUMBER' or a list"),
         ({"gold": ["x"]}, "The part 'gold' must be 'draw: NUMBER' or a list"),
-        ({"settings": {"overlap": "three"}}, "A value of the study file is of the wrong kind"),
-        ({"settings": {"catch_share": -1}}, "must not be below 0, nor above 0.9 in all."),
-        ({"settings": {"control_share": 0.6, "catch_share": 0.6}}, "must not be below 0, nor above 0.9 in all."),
+        ({"settings": {"overlap": "three"}}, "The setting .overlap. is .three.; it must be a whole number."),
+        ({"settings": {"catch_share": -1}}, "must lie between 0 and 1; controls, catch and gold"),
+        (
+            {"settings": {"control_share": 0.6, "catch_share": 0.6}},
+            "must lie between 0 and 1; controls, catch and gold",
+        ),
     ],
 )
 def test_a_wrong_part_is_named(part: dict[str, Any], sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from typing import Protocol as Shape
 
 from annotation.domain.answer_message import AnswerError
@@ -51,7 +52,7 @@ def protocol_of(study: AsksBy) -> Protocol:
     return PROTOCOLS[study.protocol]
 
 
-def options_of(study: AsksBy) -> dict[str, object]:
+def options_of(study: AsksBy) -> dict[str, Any]:
     return protocol_of(study).settle_options(study.protocol_options)
 
 

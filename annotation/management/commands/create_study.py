@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotation.domain.launching import launch_study
 from annotation.domain.studies import StudyError
-from annotation.domain.study_files import StudyFileError, create_study_from
+from annotation.domain.study_file_checks import StudyFileError
+from annotation.domain.study_files import create_study_from
 from annotation.models import User
 from config.wakeup import wake_workers
 
