@@ -23,7 +23,7 @@ from workers.artifacts import Artifact, ArtifactStore
 
 CLASSES = ("disc", "square", "triangle")
 COLORS = ((214, 84, 60), (60, 120, 216), (236, 190, 60), (110, 180, 110))
-K, RANGES, PER_RANGE, CONTRAST, BINS = 16, 4, 4, 8, 24
+K, RANGES, PER_RANGE, CONTRAST, BINS = 16, 4, 4, 24, 24
 
 
 @dataclass(frozen=True)

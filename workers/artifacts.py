@@ -24,6 +24,7 @@ from typing import Any
 KINDS = (
     "image-set", "vision-model", "readout", "dictionary", "exemplars", "quality", "stimuli", "feature-set", "circuit",
     "circuit-evaluation", "debias", "attribution", "attribution-evaluation", "tuning", "explanations", "export",
+    "image-embeddings", "alignment",
 )  # fmt: skip
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

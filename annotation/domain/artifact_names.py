@@ -69,6 +69,7 @@ FINDERS = {
     "image_set": image_set_digest,
     "vision_model": vision_model_digest,
     "dictionary": dictionary_digest,
+    "other": dictionary_digest,
     "dictionaries": dictionary_digest,
     "readout": readout_digest,
 }

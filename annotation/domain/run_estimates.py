@@ -17,7 +17,9 @@ from annotation.models import Dictionary, ImageSet, Run, VisionModel
 from workers.artifacts import ArtifactError
 from workers.stages.configs import (
     STAGES,
+    AlignDictionariesConfig,
     CollectExemplarsConfig,
+    EmbedImagesConfig,
     EvaluateDictionaryConfig,
     FreezeStimuliConfig,
     MakeControlConfig,
@@ -26,7 +28,7 @@ from workers.stages.configs import (
     TrainModelConfig,
 )
 
-FLOAT = 4  # bytes
+FLOAT, HALF = 4, 2  # bytes
 TORCH = 800 * 1024**2  # resident after importing torch and timm (docs/benchmarks.md)
 ADAM_COPIES = 4  # weights, gradient and two moments
 MAPS_PER_LATENT = 16 + 4 * 4  # top images and samples over the activation range
@@ -38,6 +40,8 @@ GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pi
     "make-control": 50_000.0,
     "collect-exemplars": 150.0,
     "evaluate-dictionary": 150.0,
+    "embed-images": 200.0,
+    "align-dictionaries": 2000.0,
     "freeze-stimuli": 10.0,
 }
 N_RUNS_MEASURED = 5
@@ -176,6 +180,19 @@ def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:
     return Sizes(n_units, memory, 1e4, 40.0 * n_latents, "the dictionary and the model")
 
 
+def embed_sizes(config: EmbedImagesConfig) -> Sizes:
+    model = VisionModel.objects.filter(digest=config.vision_model).first()
+    n, (width, _, _) = n_images(config.image_set), model_shape(model)
+    kept = HALF * 2.0 * width * n  # CLS and mean patch
+    return Sizes(n, model_bytes(model) + kept, kept, kept, "the model and the embeddings")
+
+
+def align_sizes(config: AlignDictionariesConfig) -> Sizes:
+    _, weights, n_latents = dictionary_sizes((config.dictionary, config.other))
+    _, _, n_units = dictionary_sizes((config.dictionary,))
+    return Sizes(n_units, 2 * weights, 8.0 * n_latents, 16.0 * n_latents, "both dictionaries")
+
+
 def freeze_sizes(config: FreezeStimuliConfig) -> Sizes:
     try:
         path = artifact_store().open(config.plan).path("items.jsonl")
@@ -196,6 +213,8 @@ SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {
     MakeControlConfig: make_control_sizes,
     CollectExemplarsConfig: collect_sizes,
     EvaluateDictionaryConfig: evaluate_sizes,
+    EmbedImagesConfig: embed_sizes,
+    AlignDictionariesConfig: align_sizes,
     FreezeStimuliConfig: freeze_sizes,
 }
 

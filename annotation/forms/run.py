@@ -12,6 +12,7 @@ from django.urls import reverse
 from annotation.models import Dictionary, Readout, User, VisionModel
 from workers.stages.configs import CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
 
+ALIGNMENT = "align-dictionaries"
 PLACES = (
     ("After each block", ""),
     ("MLP inputs", ".mlp.in"),
@@ -83,21 +84,29 @@ def image_set_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     return choice_field(about, [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows], "image set")
 
 
-def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    rows = VisionModel.objects.all()
-    field = choice_field(about, [(row.digest, f"{row.name} ({row.architecture})") for row in rows], "vision model")
-    field.widget.attrs |= {  # another model has other hookpoints
+def hookpoints_follow() -> dict[str, str]:
+    """Attributes of a picker after whose change other hookpoints can be chosen."""
+    return {
         "hx-get": reverse("run-new"),
         "hx-include": "closest form",
         "hx-select": "#part-hookpoints",
         "hx-target": "#part-hookpoints",
         "hx-swap": "outerHTML",
     }
+
+
+def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    rows = VisionModel.objects.all()
+    field = choice_field(about, [(row.digest, f"{row.name} ({row.architecture})") for row in rows], "vision model")
+    field.widget.attrs |= hookpoints_follow()
     return field
 
 
 def dictionary_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    return choice_field(about, [(row.digest, dictionary_name(row)) for row in dictionaries(form)], "dictionary")
+    field = choice_field(about, [(row.digest, dictionary_name(row)) for row in dictionaries(form)], "dictionary")
+    if form.stage == ALIGNMENT:
+        field.widget.attrs |= hookpoints_follow()
+    return field
 
 
 def dictionaries_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -124,6 +133,20 @@ def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
 
 
 def hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    return shared_hookpoints_field(form, about) if form.stage == ALIGNMENT else model_hookpoints_field(form, about)
+
+
+def shared_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    """Those that both chosen dictionaries read; none ticked means all."""
+    chosen = [row for row in dictionaries(form) if row.digest in {form.chosen("dictionary"), form.chosen("other")}]
+    names = [name for name in chosen[0].hookpoints if name in chosen[1].hookpoints] if len(chosen) == 2 else []
+    if not names:
+        about["help_text"] = "Left empty: all that both dictionaries read. Choose the dictionaries to see which."
+    choices = [(name, name) for name in names]
+    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
+
+
+def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     """Those of the chosen model: the residual stream after each block, then inside the MLPs."""
     model = VisionModel.objects.filter(digest=form.chosen("vision_model")).first()
     if model is None:
@@ -150,6 +173,7 @@ PICKERS = {
     "image_set": image_set_field,
     "vision_model": vision_model_field,
     "dictionary": dictionary_field,
+    "other": dictionary_field,
     "dictionaries": dictionaries_field,
     "readout": readout_field,
     "hookpoints": hookpoints_field,

@@ -25,6 +25,7 @@ from workers.artifacts import ArtifactError
 
 TILES_PER_FEATURE = 4
 FEATURES_PER_PAGE = 24
+N_SILENT = 8  # of the contrast images kept
 
 
 @require_safe
@@ -84,11 +85,11 @@ def feature(request: HttpRequest, pk: int) -> HttpResponse:
 def exemplar_context(feature: Feature, exemplars: FeatureExemplars) -> dict[str, Any]:
     """Everything on the page that comes from the exemplars artefact."""
     listed = [*exemplars.top, *(one for band in exemplars.ranges for one in band.exemplars)]
-    indices = [one.image_index for one in listed] + exemplars.contrast.image_indices
+    silent = list(zip(exemplars.contrast.image_indices, exemplars.contrast.values, strict=True))[:N_SILENT]
+    indices = [one.image_index for one in listed] + [index for index, _ in silent]
     images, sheet = images_by_index(feature.exemplar_set.image_set_id, indices), TileSheet()
     top = sheet.tiles(exemplars.top, images, exemplars.grid)
     ranges = [(band, sheet.tiles(band.exemplars, images, exemplars.grid)) for band in exemplars.ranges]
-    silent = zip(exemplars.contrast.image_indices, exemplars.contrast.values, strict=True)
     contrast = [(images[index], value) for index, value in silent if index in images]
     return {
         "exemplars": exemplars, "top": top, "patches": [tile for tile in top if tile.patch >= 0], "ranges": ranges,

@@ -77,7 +77,7 @@ def test_the_artefact_is_read_one_row_at_a_time(catalog: Catalog) -> None:
     assert shown.top[0].value == pytest.approx(feature.maximum)
     assert [len(band.exemplars) <= 4 for band in shown.ranges] == [True] * 4
     assert [band.top for band in shown.ranges] == pytest.approx([feature.maximum * s for s in (1, 0.5, 0.25, 0.1)])
-    assert len(shown.contrast.image_indices) == 8
+    assert len(shown.contrast.image_indices) == 22
     assert shown.contrast.reached == 0.0
     assert [(one.name, one.value) for one in shown.promoted] == [("disc", 2.5), ("square", 0.5), ("triangle", -1.0)]
     assert sum(shown.histogram.counts) > 0

@@ -15,7 +15,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries, DjangoCaptureOnCommit
 
 from annotation.domain import chunks
 from annotation.domain.runs import create_run
-from annotation.models import Chunk, ImageSet, Role, Run, RunMetric, User, VisionModel, Worker
+from annotation.models import Chunk, Dictionary, ImageSet, Role, Run, RunMetric, User, VisionModel, Worker
 from tests.workers import counting_stage
 from workers.artifacts import ArtifactStore
 from workers.stages.configs import STAGES
@@ -251,6 +251,30 @@ def test_the_form_offers_the_hookpoints_of_the_chosen_model_and_the_estimate(
     assert 'value="blocks.1" id="setting-hookpoints_0_1" checked' in filled.replace('class="" ', "")
     assert "blocks.2" not in filled
     assert "About 7 min for 8,000,000 tokens, at 20,000 tokens per second, a guess" in filled
+
+
+def test_images_can_be_embedded_and_dictionaries_aligned_by_a_form(
+    client: Client, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    address = reverse("run-new")
+    stages = text_of(client, address)
+    assert "?stage=embed-images" in stages
+    assert "?stage=align-dictionaries" in stages
+    query = {"stage": "embed-images", "image_set": image_set.digest, "vision_model": vision_model.digest}
+    assert f"{image_set.n_images:,} images, at 200 images per second, a guess" in text_of(client, address, **query)
+    first, second = (
+        Dictionary.objects.create(
+            name=name, digest=digit * 64, kind="topk_sae", vision_model=vision_model, image_set=image_set,
+            hookpoints=["blocks.0", own], config={"n_latents": 64},
+        )
+        for name, digit, own in (("one", "1", "blocks.1"), ("two", "2", "blocks.2"))
+    )  # fmt: skip
+    text = text_of(client, address, stage="align-dictionaries", dictionary=first.digest)
+    assert "Choose the dictionaries to see which." in text
+    text = text_of(client, address, stage="align-dictionaries", dictionary=first.digest, other=second.digest)
+    assert 'name="hookpoints" value="blocks.0"' in text
+    assert 'value="blocks.1"' not in text
+    assert "128 latents, at 2,000 latents per second" in text
 
 
 def training(image_set: ImageSet, vision_model: VisionModel, **changes: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class ExemplarSettings:
     n_prefix_tokens: int
     n_top: int = 16
     n_per_range: int = 4
-    n_contrast: int = 8
+    n_contrast: int = 24
     seed: int = 0
 
 

@@ -148,6 +148,40 @@ class EvaluateDictionaryConfig:
 
 
 @dataclass(frozen=True)
+class EmbedImagesConfig:
+    """Embed the images of a set, so that contrasts that look alike can be found."""
+
+    image_set: str = parent("Image set")
+    vision_model: str = parent("Vision model", "By which images are alike; best one that learned without labels.")
+    images_per_chunk: int = setting(512, "Images per chunk", "A chunk should take at most half a minute.")
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
+
+    def __post_init__(self) -> None:
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
+
+
+@dataclass(frozen=True)
+class AlignDictionariesConfig:
+    """Find for each latent its nearest in another dictionary, and draw pairs to show to people."""
+
+    dictionary: str = parent("Dictionary")
+    other: str = parent("Other dictionary", "Of the same vision model.")
+    hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Left empty: all that both dictionaries read.")
+    n_bins: int = setting(10, "Bins", "Equal ranges of the cosine between 0 and 1.")
+    pairs_per_bin: int = setting(50, "Pairs per bin", "At each hookpoint, as far as there are so many.")
+    seed: int = setting(0, "Seed", SEED_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "other")
+
+    def __post_init__(self) -> None:
+        require(self.dictionary != self.other, "Choose two different dictionaries.")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
+        require(1 <= self.n_bins <= 100, f"n_bins is {self.n_bins}; it must lie between 1 and 100.")
+        require(self.pairs_per_bin >= 1, "Draw at least one pair per bin.")
+
+
+@dataclass(frozen=True)
 class FreezeStimuliConfig:
     """Freeze what the annotators of a study will see.
 
@@ -168,6 +202,8 @@ StageConfig = (
     | MakeControlConfig
     | CollectExemplarsConfig
     | EvaluateDictionaryConfig
+    | EmbedImagesConfig
+    | AlignDictionariesConfig
     | FreezeStimuliConfig
 )
 
@@ -196,8 +232,12 @@ STAGES: dict[str, Stage] = {
         Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
         Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens"),
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
-        Stage("collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images"),
+        Stage(
+            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=2
+        ),
         Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
+        Stage("embed-images", EmbedImagesConfig, "gpu", "workers.stages.embed_images", "images"),
+        Stage("align-dictionaries", AlignDictionariesConfig, "gpu", "workers.stages.align_dictionaries", "latents"),
         Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
     )
 }

@@ -141,7 +141,7 @@ def test_a_feature_that_is_never_weaker_than_its_maximum_has_no_contrast() -> No
     accumulator.update(torch.arange(30), Codes(torch.zeros(30, 1, dtype=torch.long), torch.full((30, 1), 2.0), None))
     finished = accumulator.finish()
     assert math.isnan(float(finished["contrast_reached"][0]))
-    assert finished["contrast_image"].tolist() == [[-1] * 8]
+    assert finished["contrast_image"].tolist() == [[-1] * 24]
     assert finished["top_image"].tolist() == [list(range(16))]
 
 
@@ -151,7 +151,7 @@ def test_a_feature_that_never_falls_silent_is_contrasted_with_its_weakest_decile
     values = torch.arange(1, 31, dtype=torch.float32)[:, None]
     accumulator.update(torch.arange(30), Codes(torch.zeros(30, 1, dtype=torch.long), values, None))
     finished = accumulator.finish()
-    assert finished["contrast_image"].tolist() == [[0, 1, 2, -1, -1, -1, -1, -1]]
+    assert finished["contrast_image"].tolist() == [[0, 1, 2, *[-1] * 21]]
     assert finished["contrast_reached"].tolist() == [3.0]
 
 

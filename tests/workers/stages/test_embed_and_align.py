@@ -1,0 +1,132 @@
+"""Embeddings of images and alignment of dictionaries as stages: against the plain computation, and in any chunks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from tests.workers.stages.tiny_world import HOOKPOINTS, N_IMAGES, TinyWorld, make_tiny_world
+from workers.artifacts import Artifact
+from workers.dictionaries.alignment import nearest_both_ways
+from workers.dictionaries.store import load_dictionary
+from workers.images import ImageSetReader
+from workers.readouts import cls_and_mean_patch, final_tokens
+from workers.stages import align_dictionaries, embed_images
+from workers.stages.configs import AlignDictionariesConfig, ConfigError, EmbedImagesConfig, MakeControlConfig
+from workers.stages.context import ChunkPlan, RunCancelledError, SilentReporter, StageContext
+from workers.vision_model import load_vision_model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    return make_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def dictionary(world: TinyWorld) -> Artifact:
+    return world.train(0)
+
+
+@pytest.fixture(scope="module")
+def control(world: TinyWorld, dictionary: Artifact) -> Artifact:
+    config = MakeControlConfig(dictionary.digest, world.image_set.digest, kind="random_directions", n_tokens=4096)
+    return world.run("make-control", config)[0]
+
+
+class Stopped(SilentReporter):
+    def is_cancelled(self) -> bool:
+        return True
+
+
+def test_embeddings_are_unit_vectors_of_the_final_tokens(world: TinyWorld) -> None:
+    [made] = world.run("embed-images", EmbedImagesConfig(world.image_set.digest, world.vision_model.digest))
+    embeddings = load_file(made.path("embeddings.safetensors"))["embeddings"]
+    model = load_vision_model(world.vision_model)
+    tokens = torch.cat(list(final_tokens(model, ImageSetReader(world.image_set, world.root), range(N_IMAGES), 1)))
+    expected = F.normalize(cls_and_mean_patch(model, tokens), dim=1)
+    assert (embeddings.shape, embeddings.dtype) == ((N_IMAGES, 32), torch.float16)
+    assert torch.allclose(embeddings.float(), expected, atol=1e-3)
+    assert made.json("embeddings.json") == {
+        "image_set": world.image_set.digest, "vision_model": world.vision_model.digest, "shape": [N_IMAGES, 32],
+    }  # fmt: skip
+    assert made.manifest["parents"] == [world.image_set.digest, world.vision_model.digest]
+
+
+def test_embeddings_are_the_same_in_any_chunks(world: TinyWorld, tmp_path: Path) -> None:
+    config = EmbedImagesConfig(world.image_set.digest, world.vision_model.digest)
+    [made] = world.run("embed-images", config)
+    pieces = [ChunkPlan(0, {"start": start, "stop": min(start + 32, N_IMAGES)}) for start in (0, 32, 64)]
+    assert world.run_pieces(embed_images, config, pieces, tmp_path) == [made.digest]
+
+
+def test_embedding_stops_when_it_is_cancelled(world: TinyWorld, tmp_path: Path) -> None:
+    config = EmbedImagesConfig(world.image_set.digest, world.vision_model.digest)
+    roots = {world.image_set.digest: world.root}
+    context = StageContext(world.store, tmp_path, tmp_path, image_roots=roots.__getitem__, reporter=Stopped())
+    with pytest.raises(RunCancelledError):
+        embed_images.execute(config, {"start": 0, "stop": N_IMAGES}, context)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_alignment_has_the_nearest_of_every_latent_and_pairs_from_every_bin(
+    world: TinyWorld, dictionary: Artifact, control: Artifact
+) -> None:
+    config = AlignDictionariesConfig(dictionary.digest, control.digest, n_bins=20, pairs_per_bin=3)
+    [made] = world.run("align-dictionaries", config)
+    tensors, nulls = load_file(made.path("nearest.safetensors")), made.json("null.json")
+    pairs = [json.loads(line) for line in made.path("pairs.jsonl").read_text().splitlines()]
+    assert made.json("alignment.json")["dictionary_a"] == dictionary.digest
+    assert made.json("alignment.json")["dictionary_b"] == control.digest
+    for hookpoint in HOOKPOINTS:
+        first, second = (load_dictionary(one).decoder_directions(hookpoint) for one in (dictionary, control))
+        expected = nearest_both_ways(first, second)
+        assert torch.equal(tensors[f"{hookpoint}/a.nearest"].long(), expected.rows.latent)
+        assert torch.equal(tensors[f"{hookpoint}/b.nearest"].long(), expected.columns.latent)
+        here = [pair for pair in pairs if pair["hookpoint"] == hookpoint]
+        n_in_bin = nulls[hookpoint]["a_to_b"]["n_in_bin"]
+        assert [sum(pair["bin"] == b for pair in here) for b in range(20)] == [min(n, 3) for n in n_in_bin]
+        for pair in here:
+            assert pair["latent_b"] == int(expected.rows.latent[pair["latent_a"]])
+            assert pair["mcs"] == pytest.approx(float(expected.rows.cosine[pair["latent_a"]]), abs=1e-5)
+            assert 0 <= pair["null_percentile"] <= 100
+
+
+def test_random_directions_do_not_lie_above_their_null(
+    world: TinyWorld, dictionary: Artifact, control: Artifact
+) -> None:
+    [made] = world.run("align-dictionaries", AlignDictionariesConfig(dictionary.digest, control.digest))
+    found = made.json("null.json")["blocks.0"]["b_to_a"]
+    assert found["share_above"]["99"] < 0.15
+    assert found["null_percentiles"]["50"] < found["null_percentiles"]["95"] < found["null_percentiles"]["99.9"] < 1
+
+
+def test_an_alignment_is_the_same_in_any_chunks(
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(align_dictionaries, "ROWS_AT_ONCE", 16)
+    first, second = world.train(1, hookpoints=("blocks.0",)), world.train(2, hookpoints=("blocks.0",))
+    config = AlignDictionariesConfig(first.digest, second.digest, pairs_per_bin=4)
+    [made] = world.run("align-dictionaries", config)
+    spans = [(0, 16), (16, 48), (48, 64)]
+    pieces = [ChunkPlan(0, {"hookpoint": "blocks.0", "start": a, "stop": b}) for a, b in spans]
+    assert world.run_pieces(align_dictionaries, config, pieces, tmp_path) == [made.digest]
+
+
+def test_dictionaries_without_a_common_hookpoint_are_not_aligned(world: TinyWorld, dictionary: Artifact) -> None:
+    other = world.train(3, hookpoints=("blocks.1",))
+    asked = AlignDictionariesConfig(dictionary.digest, other.digest, ("blocks.0",))
+    with pytest.raises(ValueError, match=r"do not both read blocks\.0; the first reads blocks\.0, blocks\.1"):
+        world.run("align-dictionaries", asked)
+    alone = world.train(4, hookpoints=("blocks.0",))
+    with pytest.raises(ValueError, match="share no hookpoint"):
+        world.run("align-dictionaries", AlignDictionariesConfig(alone.digest, other.digest))
+
+
+def test_a_dictionary_is_not_aligned_with_itself() -> None:
+    with pytest.raises(ConfigError, match="two different dictionaries"):
+        AlignDictionariesConfig("a", "a")

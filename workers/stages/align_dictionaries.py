@@ -1,0 +1,197 @@
+"""Stage align-dictionaries: for each latent its nearest in another dictionary, and pairs to show to people.
+
+At every hookpoint that both read, the greatest cosine of decoder directions is taken in both ways
+(workers/dictionaries/alignment.py). `nearest.safetensors` has all of them; `pairs.jsonl` has pairs drawn in equal
+parts from bins of the cosine, and `null.json` what random dictionaries of the same shapes reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.dictionaries.alignment import (
+    ROWS_AT_ONCE,
+    BothWays,
+    Nearest,
+    bins_of,
+    draw_from_bins,
+    merge_columns,
+    nearest_both_ways,
+    null_cosines,
+    percentiles,
+)
+from workers.dictionaries.store import CoderDictionary
+from workers.stages.configs import AlignDictionariesConfig, config_to_dict, parent_digests
+from workers.stages.context import ChunkPlan, StageContext
+from workers.stages.inputs import FLOPS_PER_WEIGHT, open_dictionary, units_per_chunk
+
+REPORTED = (50.0, 95.0, 99.0, 99.9)
+PART = "part.safetensors"
+
+
+def plan(config: AlignDictionariesConfig, context: StageContext) -> list[ChunkPlan]:
+    first, second = open_both(config, context)
+    chunks = []
+    for hookpoint in hookpoints_of(config, first, second):
+        width = first.decoder_directions(hookpoint).shape[1]
+        fitting = units_per_chunk(float(FLOPS_PER_WEIGHT * width * second.n_latents(hookpoint)), context)
+        at_once = max(ROWS_AT_ONCE, fitting // ROWS_AT_ONCE * ROWS_AT_ONCE)
+        n_latents = first.n_latents(hookpoint)
+        for start in range(0, n_latents, at_once):
+            stop = min(start + at_once, n_latents)
+            chunks.append(ChunkPlan(0, {"hookpoint": hookpoint, "start": start, "stop": stop}, n_units=stop - start))
+    return chunks
+
+
+def execute(config: AlignDictionariesConfig, payload: dict[str, Any], context: StageContext) -> None:
+    first, second = open_both(config, context)
+    rows = first.decoder_directions(payload["hookpoint"]).float()
+    columns = second.decoder_directions(payload["hookpoint"]).float()
+    found: list[BothWays] = []
+    for start in range(payload["start"], payload["stop"], ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, payload["stop"])
+        part = nearest_both_ways(rows[start:stop], columns)
+        shifted = part.columns._replace(latent=part.columns.latent + start)
+        found.append(BothWays(part.rows, shifted))
+        context.progress(stop - payload["start"])
+        context.raise_if_cancelled()
+    save_part(found, payload["hookpoint"], context.chunk_folder / PART)
+
+
+def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, list[str]]:
+    first, second = open_both(config, context)
+    with context.store.write(
+        "alignment",
+        config=config_to_dict(config),
+        parents=parent_digests(config),
+        stage_revision=context.stage_revision,
+        seed=config.seed,
+    ) as writer:
+        tensors: dict[str, Tensor] = {}
+        nulls: dict[str, Any] = {}
+        with (writer.folder / "pairs.jsonl").open("w") as lines:
+            for hookpoint in hookpoints_of(config, first, second):
+                found = gathered(hookpoint, context)
+                null = null_of(config, hookpoint, second)
+                lines.writelines(json.dumps(pair) + "\n" for pair in drawn_pairs(config, hookpoint, found.rows, null))
+                back = null_of(config, hookpoint, first)
+                nulls[hookpoint] = {
+                    "a_to_b": summary(found.rows, null, config.n_bins),
+                    "b_to_a": summary(found.columns, back, config.n_bins),
+                }
+                tensors |= named(hookpoint, found)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, writer.folder / "nearest.safetensors"
+        )
+        writer.write_json("null.json", nulls)
+        writer.write_json("alignment.json", describe(config, first, second))
+    return {"artifacts": [writer.digest]}
+
+
+def open_both(config: AlignDictionariesConfig, context: StageContext) -> tuple[CoderDictionary, CoderDictionary]:
+    first, second = open_dictionary(config.dictionary, context), open_dictionary(config.other, context)
+    if first.description.vision_model != second.description.vision_model:
+        raise ValueError("The dictionaries belong to different vision models; their directions cannot be compared.")
+    return first, second
+
+
+def hookpoints_of(config: AlignDictionariesConfig, first: CoderDictionary, second: CoderDictionary) -> tuple[str, ...]:
+    """Those asked for, or all that both dictionaries read."""
+    shared = tuple(hookpoint for hookpoint in first.reads if hookpoint in second.reads)
+    missing = [hookpoint for hookpoint in config.hookpoints if hookpoint not in shared]
+    if missing or not shared:
+        what = f"do not both read {missing[0]}" if missing else "share no hookpoint"
+        raise ValueError(f"The dictionaries {what}; the first reads {', '.join(first.reads)}.")
+    return config.hookpoints or shared
+
+
+def save_part(found: list[BothWays], hookpoint: str, path: Path) -> None:
+    rows = Nearest(*(torch.cat(parts) for parts in zip(*(part.rows for part in found), strict=True)))
+    columns = merge_columns([part.columns for part in found])
+    tensors = named(hookpoint, BothWays(rows, columns))
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def named(hookpoint: str, found: BothWays) -> dict[str, Tensor]:
+    return {
+        f"{hookpoint}/a.cosine": found.rows.cosine,
+        f"{hookpoint}/a.nearest": found.rows.latent.int(),
+        f"{hookpoint}/b.cosine": found.columns.cosine,
+        f"{hookpoint}/b.nearest": found.columns.latent.int(),
+    }
+
+
+def gathered(hookpoint: str, context: StageContext) -> BothWays:
+    """The parts of one hookpoint, which follow each other in the plan."""
+    parts = [part for part in parts_of(context) if f"{hookpoint}/a.cosine" in part]
+    rows = Nearest(*(torch.cat([part[f"{hookpoint}/a.{name}"] for part in parts]) for name in ("cosine", "nearest")))
+    columns = [Nearest(part[f"{hookpoint}/b.cosine"], part[f"{hookpoint}/b.nearest"].long()) for part in parts]
+    return BothWays(rows, merge_columns(columns))
+
+
+def parts_of(context: StageContext) -> Iterator[dict[str, Tensor]]:
+    for index in range(context.n_chunks):
+        yield load_file(context.chunk(index) / PART)
+
+
+def null_of(config: AlignDictionariesConfig, hookpoint: str, among: CoderDictionary) -> Tensor:
+    """What random directions reach among as many random ones as this dictionary has."""
+    shape = among.decoder_directions(hookpoint).shape
+    return null_cosines(shape[0], shape[1], generator_of(config.seed, "null", f"{shape[0]}x{shape[1]}"))
+
+
+def generator_of(seed: int, purpose: str, name: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}:{purpose}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def drawn_pairs(
+    config: AlignDictionariesConfig, hookpoint: str, found: Nearest, null: Tensor
+) -> Iterator[dict[str, Any]]:
+    bins = bins_of(found.cosine, config.n_bins)
+    shares = percentiles(found.cosine, null)
+    for latent in draw_from_bins(
+        bins, config.n_bins, config.pairs_per_bin, generator_of(config.seed, "pairs", hookpoint)
+    ):
+        yield {
+            "hookpoint": hookpoint,
+            "latent_a": latent,
+            "latent_b": int(found.latent[latent]),
+            "mcs": round(float(found.cosine[latent]), 6),
+            "null_percentile": round(float(shares[latent]), 3),
+            "bin": int(bins[latent]),
+        }
+
+
+def summary(found: Nearest, null: Tensor, n_bins: int) -> dict[str, Any]:
+    """The null's percentiles, how many latents lie above them, and how many there are in each bin."""
+    levels = {f"{level:g}": float(torch.quantile(null, level / 100)) for level in REPORTED}
+    above = {name: float((found.cosine > value).double().mean()) for name, value in levels.items()}
+    counts = torch.bincount(bins_of(found.cosine, n_bins), minlength=n_bins)
+    return {
+        "null_mean": float(null.mean()),
+        "null_percentiles": levels,
+        "n_null_directions": null.numel(),
+        "share_above": above,
+        "mean": float(found.cosine.mean()),
+        "n_latents": found.cosine.numel(),
+        "n_in_bin": counts.tolist(),
+    }
+
+
+def describe(config: AlignDictionariesConfig, first: CoderDictionary, second: CoderDictionary) -> dict[str, Any]:
+    return {
+        "dictionary_a": first.digest,
+        "dictionary_b": second.digest,
+        "hookpoints": list(hookpoints_of(config, first, second)),
+        "bin_edges": [number / config.n_bins for number in range(config.n_bins + 1)],
+        "pairs_per_bin": config.pairs_per_bin,
+    }
