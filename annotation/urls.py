@@ -10,7 +10,10 @@ urlpatterns = [
     path("", include("annotation.views.features")),
     path("", include("annotation.views.runs")),
     path("", include("annotation.views.studies")),
+    path("", include("annotation.views.crowd")),
     path("", include("annotation.views.joining")),
     path("", include("annotation.views.work")),
     path("", include("annotation.views.exports")),
+    path("", include("annotation.views.vocabulary")),
+    path("", include("annotation.views.review")),
 ]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 
+from annotation.domain.crowd_consent import settle_consent_version
 from annotation.domain.launching import settings_hash
 from annotation.domain.participation import current_guideline
 from annotation.domain.studies import StudyError, log_event, write_guideline
@@ -126,6 +127,7 @@ def change_live_study(*, study: Study, user: User | None, values: Mapping[str, A
         if "consent_text" in values:
             locked.consent_version = next_consent(locked.consent_version)
         version = record(locked, user, plan, settled)
+        settle_consent_version(locked, is_raised="consent_text" in values)
     study.refresh_from_db()
     return version
 

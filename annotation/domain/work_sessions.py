@@ -38,8 +38,16 @@ STUDY_COLUMNS = columns(
     "queue_order", "max_per_person", "min_viewing_ms",
 )  # fmt: skip
 PARTICIPATION_COLUMNS = columns(
-    Participation, "id", "study_id", "user_id", "role", "n_done", "guideline_version", "consent_version",
-    "queue_window", "n_repeats",
+    Participation,
+    "id",
+    "study_id",
+    "user_id",
+    "role",
+    "n_done",
+    "guideline_version",
+    "consent_version",
+    "queue_window",
+    "n_repeats", "session_from", "session_to",
 )
 COLUMNS = ", ".join(
     [

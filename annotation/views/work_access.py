@@ -32,6 +32,7 @@ STEP_URLS = {
     Step.GUIDELINE: "guideline-read",
     Step.PRACTICE: "practice",
     Step.WORK: "work",
+    Step.ENDED: "ended",
 }
 NOT_AN_ANNOTATOR = "You are in this study as {role}; only its annotators answer."
 ApiView = Callable[[Participation, dict[str, Any]], dict[str, Any] | HttpResponse]

@@ -13,18 +13,17 @@ from django.views.decorators.http import require_GET, require_POST
 from annotation.domain.answer_message import parse_answer, parse_id, parse_uuid
 from annotation.domain.answers import submit_answer
 from annotation.domain.own_progress import own_progress
-from annotation.domain.participation import session_progress
+from annotation.domain.participation import items_left, progress_after, session_progress
 from annotation.domain.practice import Feedback, check_practice
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
 from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player, stimulus_json
-from annotation.models import Participation, ReferenceItem, Slot, Study, Term
+from annotation.models import Participation, ReferenceItem, Slot, Study
 from annotation.views.access import signed_in_user
 from annotation.views.work_access import RequestError, annotator_endpoint, ids_in, problem, text_in
 
 MOST_CLAIMED = 10
-N_TERMS = 7
 A_YEAR = 365 * 24 * 3600
 
 
@@ -36,7 +35,14 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
         raise RequestError(f"'n' must be a number from 1 to {MOST_CLAIMED}.")
     study = participation.study
-    slots = claim_slots(study=study, annotator=participation.user, n=n, have=ids_in(body, "have"), place=participation)
+    have = ids_in(body, "have")
+    left = items_left(participation, n_held=len(have))
+    wanted = n if left is None else min(n, left)
+    slots = (
+        claim_slots(study=study, annotator=participation.user, n=wanted, have=have, place=participation)
+        if wanted
+        else []
+    )
     done, of = session_progress(participation)
     rest = {"done": done, "of": of, "lease_seconds": settings.LEASE_SECONDS, "study_state": study.state}
     items = ", ".join(work_json(slot, study) for slot in slots)
@@ -54,7 +60,7 @@ def work_json(slot: Slot, study: Study) -> str:
 def answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
     answer = parse_answer(body)
     result = submit_answer(annotator=participation.user, study=participation.study, answer=answer)
-    done, of = result.progress
+    done, of = progress_after(participation, result.stored)
     return {"uuid": str(answer.uuid), "stored": result.stored, "done": done, "of": of}
 
 
@@ -116,19 +122,6 @@ def release(participation: Participation, body: dict[str, Any]) -> dict[str, Any
     return {"released": release_slots(annotator=participation.user, slot_ids=ids_in(body, "slots"))}
 
 
-@require_GET
-@annotator_endpoint
-def terms(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
-    """Labels used in the study so far: those that begin with the words typed, then those that contain them."""
-    query = text_in(body, "q").strip()[:60]
-    if not query:
-        return {"terms": []}
-    of_study = Term.objects.filter(study=participation.study)
-    begins = list(of_study.filter(text__istartswith=query)[:N_TERMS])
-    contains = of_study.filter(text__icontains=query).exclude(text__istartswith=query)[: N_TERMS - len(begins)]
-    return {"terms": [{"text": term.text, "n_uses": term.n_uses} for term in [*begins, *contains]]}
-
-
 @require_POST
 @annotator_endpoint
 def practice_answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +179,6 @@ urlpatterns = [
     path("work/<slug:slug>/reports", reports, name="work-reports"),
     path("work/<slug:slug>/heartbeat", heartbeat, name="work-heartbeat"),
     path("work/<slug:slug>/release", release, name="work-release"),
-    path("work/<slug:slug>/terms", terms, name="work-terms"),
     path("work/<slug:slug>/practice/answers", practice_answers, name="practice-answers"),
     path("stimuli/<str:digest>/<str:name>", stimulus_picture, name="stimulus-picture"),
 ]
