@@ -86,7 +86,7 @@ def give_bonus(*, study: Study, user: User, participation: Participation, amount
         value = Decimal(amount).quantize(CENT)
     except InvalidOperation as error:
         raise StudyError(f"'{amount}' is no amount; write it like 1.50.") from error
-    if not 0 < value <= LARGEST_BONUS:
+    if not value.is_finite() or not 0 < value <= LARGEST_BONUS:
         raise StudyError(f"A bonus is more than 0 and at most {LARGEST_BONUS}.")
     if participation.study_id != study.pk:
         raise StudyError("This person is not in this study.")
