@@ -26,6 +26,7 @@ from annotation.domain.participation import Progress, progress_in, session_progr
 from annotation.domain.protocols import Question, columns_of, questions_of, validate
 from annotation.domain.queue import give_back
 from annotation.domain.queue_lanes import lane_ranges
+from annotation.domain.vocabulary import check_label
 from annotation.models import Annotation, Category, Item, Participation, Slot, Study, User
 
 Stored = Literal["new", "replayed", "late_extra", "revision"]
@@ -58,6 +59,7 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
     """Store an answer once; raises AnswerError if it is malformed or its UUID is another answer's."""
     asked = asked_in(study)
     payload = validate(asked.questions, answer.payload, categories=asked.categories)
+    require_label(study, answer, str(payload.get("label", "")))
     if answer.revision_of is None:
         annotation = build(answer, payload, study=study, person=annotator)
         annotation.slot_id = answer.slot
@@ -66,6 +68,15 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
             count_afterwards(annotation, fills_slot=True)
             return SubmitResult(annotation, "new", progress_in(study, n_done, has_just_answered=True))
     return submit_step_by_step(annotator, study, answer, payload)
+
+
+def require_label(study: Study, answer: Answer, label: str) -> None:
+    """A label that a fixed vocabulary does not have is refused, unless the answer was taken when it still did."""
+    try:
+        check_label(study, label)
+    except AnswerError:
+        if not Annotation.objects.filter(uuid=answer.uuid).exists():
+            raise
 
 
 def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: dict[str, Any]) -> SubmitResult:

@@ -140,21 +140,27 @@ class TermIndex:
             found.setdefault(entry.canonical, entry)
         return list(found.values())[:limit]
 
-    def near(self, text: str, limit: int = 3) -> list[Entry]:
-        """Terms that `text` may be another spelling of, the likeliest first; a text that is there itself has none."""
+    def near(self, text: str, limit: int = 3, *, besides: int | None = None) -> list[Entry]:
+        """Terms that `text` may be another spelling of, the likeliest first.
+
+        A text that is there itself has none, unless it is asked about the term `besides`, which is left out then.
+        """
         self._index_trigrams()
         wanted, folded = bare(text), fold(text)
         if not wanted:
             return []
         asked = trigrams(wanted)
         sharing = self._sharing(asked, least_shared(wanted, asked))
-        likely = [place for place in sharing if self._could_be(wanted, asked, place) and is_near(wanted, self._bare[place])]
-        if any(self._folded[place] == folded for place in likely):
+        likely = [
+            place for place in sharing if self._could_be(wanted, asked, place) and is_near(wanted, self._bare[place])
+        ]
+        if besides is None and any(self._folded[place] == folded for place in likely):
             return []
         likely.sort(key=lambda place: (self._bare[place] != wanted, -similarity(asked, self._trigrams[place])))
         found: dict[int, Entry] = {}
         for place in likely:
-            found.setdefault(self.entries[place].canonical, self.entries[place])
+            if self.entries[place].canonical != besides:
+                found.setdefault(self.entries[place].canonical, self.entries[place])
         return list(found.values())[:limit]
 
     def _could_be(self, wanted: str, asked: frozenset[str], place: int) -> bool:

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from annotation.domain.launching import launch_study
 from annotation.domain.studies import StudyError
-from annotation.domain.study_editing import check_categories
+from annotation.domain.categories import check_categories
 from annotation.models import (
     Category,
     Image,
