@@ -6,6 +6,7 @@ interval and n in a title that browsers show on hover and screen readers read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from analysis.statistics.figures import Figure
 
 LABEL_WIDTH, PLOT_WIDTH, RIGHT = 225, 320, 20
 ROW_PADDING, SERIES_STEP, TOP, BOTTOM = 12, 16, 12, 40
-MARKERS = ("circle", "square", "diamond")
+BAR_STEP, BAR_HEIGHT, COUNT_WIDTH = 24, 14, 60
+MARKERS = ("circle", "square", "diamond", "triangle")
 
 
 class Series(NamedTuple):
@@ -33,9 +35,10 @@ class Axis(NamedTuple):
     reference_name: str = ""
 
     def ticks(self) -> list[float]:
-        """Round numbers: fifths of a unit, halves on a longer axis."""
-        step = 0.2 if self.high - self.low <= 1 else 0.5
-        return [self.low + index * step for index in range(round((self.high - self.low) / step) + 1)]
+        """Round numbers: fifths of a unit, wider steps on a longer axis; the first at or above the low end."""
+        step = next(step for step in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0) if (self.high - self.low) / step <= 8)
+        first = math.ceil(self.low / step - 1e-9)
+        return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
     def x(self, value: float) -> float:
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
@@ -95,6 +98,9 @@ def _point(figure: Figure | None, series: Series, marker: str, axis: Axis, y: fl
 def _marker(marker: str, x: float, y: float) -> str:
     if marker == "circle":
         return f'<circle class="plot-point" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
+    if marker == "triangle":
+        top, foot = y - 5, y + 4
+        return f'<path class="plot-point" d="M{x:.1f} {top:.1f}L{x + 5:.1f} {foot:.1f}L{x - 5:.1f} {foot:.1f}Z"/>'
     turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if marker == "diamond" else ""
     return f'<rect class="plot-point" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"{turn}/>'
 
@@ -116,3 +122,20 @@ def describe(figure: Figure) -> str:
     interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
     n = f"{figure.n_answers} answers, {figure.n_features} features, {figure.n_annotators} annotators"
     return f"{figure.of}: {figure.value:.3f}{interval}, {n}"
+
+
+def bar_chart(counts: Sequence[tuple[str, int]], unit: str, title: str) -> str:
+    """A bar per (name, count), its count beside it."""
+    height = TOP + BAR_STEP * len(counts) + 4
+    width = LABEL_WIDTH // 2 + PLOT_WIDTH + COUNT_WIDTH
+    most = max((n for _, n in counts), default=0) or 1
+    left = LABEL_WIDTH // 2
+    parts = [f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
+    for row, (name, n) in enumerate(counts):
+        y = TOP + BAR_STEP * row
+        length = PLOT_WIDTH * n / most
+        parts.append(f'<text class="plot-label" x="{left - 10}" y="{y + 12}">{escape(name)}</text>')
+        bar = f'<rect class="plot-bar" x="{left}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT}">'
+        parts.append(f"{bar}<title>{escape(name)}: {n} {escape(unit)}</title></rect>")
+        parts.append(f'<text class="plot-count" x="{left + length + 8:.1f}" y="{y + 12}">{n}</text>')
+    return "\n".join([*parts, "</svg>"])

@@ -16,7 +16,7 @@ def cached_report(study: Study, *, include_simulated: bool) -> Report:
     """As `report_of_study`, and blind as it is."""
     if unblinding_of(study) is None:
         raise StillBlindError(f"'{study.name}' is blind: close it and unblind it to see results.")
-    key = f"report:{study.pk}:{study.created_at.timestamp()}:{include_simulated}:{_state_of_answers(study)}"
+    key = f"report-sections:{study.pk}:{study.created_at.timestamp()}:{include_simulated}:{_state_of_answers(study)}"
     report: Report | None = cache.get(key)
     if report is None:
         report = report_of_study(study, include_simulated=include_simulated)

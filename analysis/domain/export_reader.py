@@ -1,4 +1,7 @@
-"""The rows of a report from an exported file, streamed, so that anybody can recompute its numbers."""
+"""The rows of a report from an exported file, streamed, so that anybody can recompute its numbers.
+
+The protocol and its options come from the data card beside the file.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,80 @@ from pathlib import Path
 from typing import Any
 
 from analysis.domain.answers import AnswerRow
+from analysis.domain.measures import MEASURES
+from analysis.domain.reports.frame import Subject
+from annotation.domain.protocols import PROTOCOLS
 
 COLUMNS = {
     "item": "item",
+    "feature": "feature",
     "annotator": "annotator",
-    "patch_rating": "patch_rating",
-    "image_rating": "image_rating",
+    "payload": "payload",
+    "truth": "truth",
+    "is_gold_right": "is_gold_right",
     "is_current": "is_current",
     "is_late_extra": "is_late_extra",
     "is_simulated": "is_simulated",
     "excluded_reason": "excluded_reason",
     "repeat_of": "repeat_of",
     "condition": "condition",
+    "variant": "variant",
     "block": "block",
     "dictionary": "dictionary",
+    "other_dictionary": "other_dictionary",
+    "other_feature": "other_feature",
 }
+INTEGERS = ("item", "feature", "patch_rating", "image_rating", "repeat_of", "block", "other_feature")
+FLAGS = ("is_gold_right", "is_current", "is_late_extra", "is_simulated")
+RATINGS = ("patch_rating", "image_rating")
 FORMATS = ("csv", "jsonl", "parquet")
+CARD = "card.json"
 
 
 class ExportReadError(Exception):
     """The file is not an export that a report can be made from; the message says what to do."""
 
 
-def rows_of_export(path: Path) -> Iterator[AnswerRow]:
+def subject_of_export(path: Path, protocol: str = "") -> Subject:
+    """What the card beside the file says; `protocol` where there is no card."""
+    file = data_file(path)
+    card_path = file.parent / CARD
+    study: dict[str, Any] = json.loads(card_path.read_text())["study"] if card_path.is_file() else {}
+    name = protocol or study.get("protocol", "")
+    if name not in PROTOCOLS:
+        told = f"its protocol '{name}' is none that this version has" if name else f"there is no {CARD} beside it"
+        raise ExportReadError(f"'{file.name}' cannot be read: {told}; name one with --protocol.")
+    options = PROTOCOLS[name].settle_options(study.get("protocol_options") or {})
+    return Subject(name, options, tuple(study.get("ineligible") or ()))
+
+
+def rows_of_export(path: Path, protocol: str) -> Iterator[AnswerRow]:
     """`path`: an export folder, or its file of annotations."""
-    file = _data_file(path)
+    file = data_file(path)
     for row in _READERS[file.suffix[1:]](file):
         try:
-            yield AnswerRow(**{field: row[column] for field, column in COLUMNS.items()})
+            yield _answer_row(row, protocol)
         except KeyError as error:
             raise ExportReadError(
                 f"'{file.name}' has no column {error}; a blind export has none: unblind the study and export it again."
             ) from error
 
 
-def _data_file(path: Path) -> Path:
+def _answer_row(row: dict[str, Any], protocol: str) -> AnswerRow:
+    measure = MEASURES[protocol]
+    given = row | {"other_dictionary": row["other_dictionary"] or ""}
+    given["payload"] = json_of(row["payload"]) if measure.needs_payload else {name: row[name] for name in RATINGS}
+    given["truth"] = json_of(row["truth"]) if measure.needs_truth else {}
+    return AnswerRow(**{field: given[column] for field, column in COLUMNS.items()})
+
+
+def json_of(value: Any) -> dict[str, Any]:
+    """JSONL has objects, the others their text."""
+    found: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return found
+
+
+def data_file(path: Path) -> Path:
     if path.is_dir():
         found = [path / f"annotations.{suffix}" for suffix in FORMATS if (path / f"annotations.{suffix}").is_file()]
         if not found:
@@ -56,14 +98,14 @@ def _data_file(path: Path) -> Path:
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     """Everything is text here: empty is missing."""
-    flags = {"True": True, "False": False}
+    flags = {"True": True, "False": False, "": None}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             typed: dict[str, Any] = dict(row)
-            for name in ("item", "patch_rating", "image_rating", "repeat_of", "block"):
+            for name in INTEGERS:
                 if name in typed:
                     typed[name] = int(typed[name]) if typed[name] else None
-            for name in ("is_current", "is_late_extra", "is_simulated"):
+            for name in FLAGS:
                 if name in typed:
                     typed[name] = flags[typed[name]]
             yield typed
@@ -80,7 +122,7 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
-        wanted = [name for name in COLUMNS.values() if name in file.schema_arrow.names]
+        wanted = [name for name in (*COLUMNS.values(), *RATINGS) if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=20_000, columns=wanted):
             columns = batch.to_pydict()
             for values in zip(*columns.values(), strict=True):

@@ -68,7 +68,7 @@ ValuesOf = Callable[[slice], Sequence[npt.NDArray[Any]]]
 
 
 class Blocks:
-    """One block for few features, which are drawn with replacement; several for many, each made when it is asked for."""
+    """One block for few features, which are drawn with replacement; several for many, each made when asked for."""
 
     def __init__(self, judged: Judged, values_of: ValuesOf) -> None:
         self._judged, self._values_of = judged, values_of

@@ -43,7 +43,7 @@ def comparisons_of(n_sets: int) -> Comparisons:
 
 
 def fit(counts: Floats, comparisons: Comparisons) -> Floats:
-    """`counts` [3 * pair, r] -> log-strengths of the sets, their mean 0, and the log of the tie parameter [sets + 1, r]."""
+    """`counts` [3 * pair, r] -> log-strengths of the sets, their mean 0, and log v [sets + 1, r]."""
     design = _design(comparisons)
     observed = counts.T.reshape(-1, len(comparisons.pairs), 3)
     n = observed.sum(axis=2)

@@ -116,7 +116,7 @@ def _share(
 
 
 def _bounded(figure: Figure) -> Figure:
-    """A share lies between 0 and 1; where all features are alike resampling sees no doubt, and the exact bound is used."""
+    """A share lies between 0 and 1; where all features are alike, the exact bound is used."""
     if figure.value in (0.0, 1.0):
         ends = exact_bound(figure.of, figure.value, Counts(*figure[4:7]), (0.0, 1.0))
         note = "; ".join(filter(None, [figure.note, "all alike: exact bound over features"]))

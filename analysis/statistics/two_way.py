@@ -161,7 +161,7 @@ def figures_from(
     is_exact_at: tuple[float, ...] = (),
     note: str = "",
 ) -> list[Figure]:
-    """One figure per statistic. `is_exact_at`: values at which all answers are alike, so that resampling sees no doubt."""
+    """One figure per statistic. `is_exact_at`: values at which all answers are alike: resampling sees no doubt."""
     figures = []
     for index, of in enumerate(names):
         value = float(estimates.value[index])

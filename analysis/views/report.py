@@ -13,9 +13,11 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
+from analysis.views.progress import progress_context
+from annotation.domain.protocols import PROTOCOLS
 from annotation.domain.results import require_results_role, studies_with_results, study_with_results
 from annotation.domain.unblinding import UnblindingError, unblind, unblinding_of
-from annotation.models import Role, Study
+from annotation.models import Study
 from annotation.views.access import signed_in_user
 from annotation.views.study_access import may_edit, require_editor
 
@@ -65,25 +67,25 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
     context = {"study": study, "filters": filters, "unblinding": act, "level_choices": list(LEVEL_CHOICES)}
     if act is None:
         context["is_editor"] = may_edit(study, signed_in_user(request))
-        return render(request, "analysis/progress.html", context | _progress(study))
+        return render(request, "analysis/progress.html", context | progress_context(study))
     from analysis.domain.cached import cached_report
-    from analysis.views.charts import charts_of
+    from analysis.views.charts import LEVELS, charts_of
 
     report = cached_report(study, include_simulated=filters.include_simulated)
-    shown = [level for level in report.levels if level.level in LEVEL_CHOICES[filters.level]]
-    charts = charts_of(report, LEVEL_CHOICES[filters.level])
-    return render(request, "analysis/report.html", context | {"report": report, "shown": shown, "charts": charts})
-
-
-def _progress(study: Study) -> dict[str, object]:
-    """Counters that are kept, nothing that tells how anybody answered."""
-    people = study.participations.filter(role=Role.ANNOTATOR)
-    return {
-        "n_annotators": people.count(),
-        "n_active": people.filter(n_done__gt=0).count(),
-        "percent": round(100 * study.n_slots_done / study.n_slots) if study.n_slots else 0,
-        "can_unblind": study.state == Study.State.CLOSED,
-    }
+    hidden = {level for level in LEVELS if level not in LEVEL_CHOICES[filters.level]}
+    has_levels = any(line.series in LEVELS for section in report.sections for line in section.lines)
+    return render(
+        request,
+        "analysis/report.html",
+        context
+        | {
+            "report": report,
+            "charts": charts_of(report, hidden),
+            "headlines": [one for one in report.headlines if one.series not in hidden],
+            "has_levels": has_levels,
+            "protocol": PROTOCOLS[study.protocol],
+        },
+    )
 
 
 @login_required
@@ -118,7 +120,8 @@ def report_figures(request: HttpRequest, slug: str) -> HttpResponse:
     writer = csv.writer(response)
     writer.writerow(["level", "group", "name", *Figure._fields, "is_simulated_included"])
     for level, of_group, part, figure in figures_of(report):
-        if level in LEVEL_CHOICES[filters.level] and (not group or of_group.split(",")[0] == group):
+        is_shown = level not in LEVEL_CHOICES["both"] or level in LEVEL_CHOICES[filters.level]
+        if is_shown and group in ("", of_group, of_group.removesuffix("-judgements")):
             writer.writerow([level, of_group, part, *figure, report.include_simulated])
     return response
 

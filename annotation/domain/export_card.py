@@ -71,6 +71,8 @@ def make_card(study: Study, columns: list[Column], seen: Seen, files: list[File]
             "state": study.state,
             "protocol": study.protocol,
             "protocol_version": study.protocol_version,
+            "protocol_options": study.protocol_options,
+            "ineligible": [] if act is None else study.ineligible,
             "guideline_versions": sorted(study.guidelines.values_list("version", flat=True)),
             "is_simulated": study.is_simulated,
             "seed": study.seed,

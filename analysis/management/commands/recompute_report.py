@@ -10,9 +10,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from analysis.domain.answers import collect
-from analysis.domain.export_reader import ExportReadError, rows_of_export
+from analysis.domain.export_reader import ExportReadError, rows_of_export, subject_of_export
 from analysis.domain.report import Report, figures_of, make_report
 from analysis.plots import describe
+from annotation.domain.protocols import PROTOCOLS
 
 
 class Command(BaseCommand):
@@ -23,13 +24,13 @@ class Command(BaseCommand):
         parser.add_argument("export", type=Path)
         parser.add_argument("--include-simulated", action="store_true", help="as on the page of a simulated study")
         parser.add_argument("--json", action="store_true", help="one JSON object per figure")
+        parser.add_argument("--protocol", default="", choices=sorted(PROTOCOLS), help="where no card.json tells it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            answers = collect(rows_of_export(options["export"]), include_simulated=options["include_simulated"])
+            report = recompute(options["export"], options["protocol"], options["include_simulated"])
         except ExportReadError as error:
             raise CommandError(str(error)) from error
-        report = make_report(answers, options["include_simulated"])
         for level, group, name, figure in figures_of(report):
             if options["json"]:
                 line = json.dumps({"level": level, "group": group, "name": name} | figure._asdict())
@@ -39,11 +40,19 @@ class Command(BaseCommand):
         self.stdout.write(tally_line(report) if not options["json"] else json.dumps({"tally": report.tally._asdict()}))
 
 
+def recompute(export: Path, protocol: str, include_simulated: bool) -> Report:
+    subject = subject_of_export(export, protocol)
+    rows = rows_of_export(export, subject.protocol)
+    answers = collect(rows, protocol=subject.protocol, options=subject.options, include_simulated=include_simulated)
+    return make_report(answers, subject, include_simulated=include_simulated)
+
+
 def tally_line(report: Report) -> str:
     tally = report.tally
     excluded = ", ".join(f"{n} {reason}" for reason, n in tally.excluded.items()) or "0"
+    unscored = f", {tally.n_unscored} without a right answer" if tally.n_unscored else ""
     return (
         f"{tally.n_used} of {tally.n_rows} answers used ({tally.n_used_simulated} simulated); left out: "
         f"{tally.n_revised} revised, {tally.n_late_extra} late extras, {tally.n_repeats} repeats, "
-        f"{tally.n_simulated_left_out} simulated; excluded: {excluded}."
+        f"{tally.n_simulated_left_out} simulated{unscored}; excluded: {excluded}."
     )

@@ -7,37 +7,50 @@ import pytest
 from django.utils import timezone
 
 from analysis.domain.answers import AnswerRow, collect, rows_of_study
-from analysis.domain.report import Report, StillBlindError, figures_of, make_report, report_of_study
+from analysis.domain.report import StillBlindError, figures_of, make_report, report_of_study
+from analysis.domain.reports.frame import Report, Subject
+from analysis.statistics.figures import Figure
 from annotation.domain.unblinding import UnblindingError, unblind, unblinding_of
 from annotation.models import Annotation, Condition, Item, Study
+from tests.analysis.rows import row
 from tests.analysis.studies import answer, make_study
 
+pytestmark = pytest.mark.django_db
+SUBJECT = Subject("rate-describe-categorise", {})
 
-def row(item: int, annotator: str, patch: int | None, image: int | None = 1, **fields: object) -> AnswerRow:
-    values: dict[str, object] = {
-        "item": item, "annotator": annotator, "patch_rating": patch, "image_rating": image, "is_current": True,
-        "is_late_extra": False, "is_simulated": False, "excluded_reason": "", "repeat_of": None, "condition": "real",
-        "block": item % 2, "dictionary": "sae",
-    }  # fmt: skip
-    return AnswerRow(**(values | fields))  # type: ignore[arg-type]
+
+def rated(item: int, annotator: str, patch: int | None, image: int | None = 1, **fields: object) -> AnswerRow:
+    fields.setdefault("block", item % 2)
+    return row(item, annotator, {"patch_rating": patch, "image_rating": image}, **fields)
+
+
+def collected(rows: list[AnswerRow], *, include_simulated: bool = False):
+    return collect(rows, protocol=SUBJECT.protocol, options={}, include_simulated=include_simulated)
 
 
 def report_on(rows: list[AnswerRow]) -> Report:
-    return make_report(collect(rows, include_simulated=False), False)
+    return make_report(collected(rows), SUBJECT, include_simulated=False)
+
+
+def group(report: Report, name: str, level: str = "patch") -> dict[str, Figure]:
+    return {line: figure for series, of, line, figure in figures_of(report) if (series, of) == (level, name)}
+
+
+def values(report: Report, name: str, level: str = "patch") -> dict[str, float | None]:
+    return {line: figure.value for line, figure in group(report, name, level).items()}
 
 
 def test_every_row_is_used_or_left_out_for_one_reason() -> None:
-    answers = collect(
+    answers = collected(
         [
-            row(1, "A", 4),
-            row(1, "B", 4, is_current=False),
-            row(1, "C", 4, is_late_extra=True),
-            row(1, "D", 4, excluded_reason="too fast"),
-            row(2, "D", 4, excluded_reason="too fast"),
-            row(2, "E", 4, is_simulated=True),
-            row(3, "A", 4, repeat_of=1),
-        ],
-        include_simulated=False,
+            rated(1, "A", 4),
+            rated(1, "B", 4, is_current=False),
+            rated(1, "C", 4, is_late_extra=True),
+            rated(1, "D", 4, excluded_reason="too fast"),
+            rated(2, "D", 4, excluded_reason="too fast"),
+            rated(2, "E", 4, is_simulated=True),
+            rated(3, "A", 4, repeat_of=1),
+        ]
     )
     tally = answers.tally
     assert (tally.n_rows, tally.n_used, tally.n_revised, tally.n_late_extra) == (7, 1, 1, 1)
@@ -46,41 +59,49 @@ def test_every_row_is_used_or_left_out_for_one_reason() -> None:
 
 
 def test_simulated_answers_are_counted_where_they_are_let_in() -> None:
-    answers = collect([row(1, "A", 4), row(1, "S", 1, is_simulated=True)], include_simulated=True)
+    answers = collected([rated(1, "A", 4), rated(1, "S", 1, is_simulated=True)], include_simulated=True)
     assert (answers.tally.n_used, answers.tally.n_used_simulated) == (2, 1)
 
 
 def test_shares_by_block_and_condition_by_hand() -> None:
     report = report_on(
-        [row(item, name, 4 if item != 2 else 1) for item in range(4) for name in "AB"]
-        + [row(item, name, None if item == 4 else 3, condition="random_directions") for item in (4, 5) for name in "AB"]
+        [rated(item, name, 4 if item != 2 else 1) for item in range(4) for name in "AB"]
+        + [
+            rated(item, name, None if item == 4 else 3, condition="random_directions")
+            for item in (4, 5)
+            for name in "AB"
+        ]
     )
-    patch, image = report.levels
-    assert [(part.name, part.share.features.value) for part in patch.by_block] == [("block 0", 0.5), ("block 1", 1.0)]
-    assert [(part.name, part.share.features.value) for part in patch.by_condition] == [
-        ("feature", 0.75),
-        ("random directions", 0.5),
-    ]
-    assert patch.overall.share.features.value == 0.75
-    assert image.overall.share.features.value == 0.0
+    assert values(report, "block") == {"block 0": 0.5, "block 1": 1.0}
+    assert values(report, "condition") == {"feature": 0.75, "random directions": 0.5}
+    assert values(report, "overall")["every feature"] == 0.75
+    assert values(report, "overall", "image")["every feature"] == 0.0
     # "cannot tell" on item 4 has no place on the scale: six real 4s and two 1s against two 3s
-    assert patch.auc.value == pytest.approx(6 / 8)
-    assert patch.n_cannot_tell == 2
+    assert values(report, "auc")["all controls"] == pytest.approx(6 / 8)
+    assert report.notes[0] == ("Cannot tell, patch level", "2")
 
 
 def test_each_control_kind_is_compared_apart() -> None:
     report = report_on(
-        [row(item, "A", 3) for item in range(3)]
-        + [row(10, "A", 1, condition="random_directions"), row(11, "A", 4, condition="shuffled")]
+        [rated(item, "A", 3) for item in range(3)]
+        + [rated(10, "A", 1, condition="random_directions"), rated(11, "A", 4, condition="shuffled")]
     )
-    values = [(name, figure.value) for name, figure in report.levels[0].auc_by_control]
-    assert values == [("random directions", 1.0), ("patches shuffled between features", 0.0)]
+    found = values(report, "auc")
+    assert (found["random directions"], found["patches shuffled between features"]) == (1.0, 0.0)
 
 
 def test_catch_and_gold_items_are_no_features() -> None:
-    report = report_on([row(0, "A", 4), row(2, "A", 1, condition="catch"), row(4, "A", 1, condition="gold")])
-    assert report.levels[0].overall.share.features.value == 1.0
-    assert [part.name for part in report.levels[0].by_condition] == ["feature", "catch item", "gold item"]
+    report = report_on(
+        [
+            rated(0, "A", 4),
+            rated(2, "A", 1, condition="catch", is_gold_right=True),
+            rated(3, "A", 1, condition="catch", is_gold_right=False),
+            rated(4, "A", 1, condition="gold", is_gold_right=True),
+        ]
+    )
+    assert values(report, "overall")["every feature"] == 1.0
+    assert list(values(report, "condition")) == ["feature", "catch item", "gold item"]
+    assert values(report, "gold", "") == {"catch item": 0.5, "gold item": 1.0}
 
 
 def test_a_study_without_answers_says_so_in_every_figure() -> None:
@@ -92,11 +113,29 @@ def test_a_study_without_answers_says_so_in_every_figure() -> None:
 
 def test_the_order_of_answers_does_not_move_the_numbers() -> None:
     rng = np.random.default_rng(0)
-    rows = [row(item, name, int(rng.integers(1, 5))) for item in range(9) for name in "ABC"]
-    assert report_on(rows).levels == report_on(rows[::-1]).levels
+    rows = [rated(item, name, int(rng.integers(1, 5))) for item in range(9) for name in "ABC"]
+    assert figures_of(report_on(rows)) == figures_of(report_on(rows[::-1]))
 
 
-@pytest.mark.django_db
+def test_an_answer_takes_few_bytes() -> None:
+    rows = [rated(item, name, 3) for item in range(900) for name in "ABC"]
+    answers = collected(rows)
+    arrays = (answers.item, answers.feature, answers.other_feature, answers.annotator, answers.fact, answers.gold)
+    assert sum(array.nbytes for array in (*arrays, answers.numbers)) <= 14 * len(rows)
+
+
+def test_repeats_stand_beside_the_first_answer_of_the_same_person() -> None:
+    report = report_on(
+        [
+            *(rated(1, "A", 4), rated(1, "B", 1), rated(2, "A", 2)),
+            *(rated(7, "A", 3, repeat_of=1), rated(7, "B", 1, repeat_of=1), rated(8, "C", 1, repeat_of=2)),
+        ]
+    )
+    assert values(report, "repeats", "") == {"rating of the patches": 0.5, "rating of the images": 1.0}
+    [line] = [figure for name, figure in group(report, "repeats", "").items() if "patches" in name]
+    assert line.n_answers == 2, "C never judged item 2"
+
+
 def test_the_rows_of_a_study_come_with_what_their_items_are() -> None:
     small = make_study()
     rows = list(rows_of_study(small.study))
@@ -104,9 +143,11 @@ def test_the_rows_of_a_study_come_with_what_their_items_are() -> None:
     assert {row.condition for row in rows} == {"real", "random_directions", "catch"}
     assert {row.annotator for row in rows} == {person.annotator_code for person in small.annotators}
     assert {row.dictionary for row in rows} == {"sae first"}
+    assert [row.item for row in rows] == sorted(row.item for row in rows)
+    Item.objects.filter(pk=small.items[0].pk).update(is_core=True)
+    assert {row.item for row in rows_of_study(small.study, only_core=True)} == {small.items[0].pk}
 
 
-@pytest.mark.django_db
 def test_results_stay_hidden_until_the_study_is_closed_and_unblinded() -> None:
     small = make_study(state=Study.State.OPEN)
     with pytest.raises(StillBlindError, match="blind"):
@@ -126,7 +167,6 @@ def test_results_stay_hidden_until_the_study_is_closed_and_unblinded() -> None:
     assert report_of_study(small.study, include_simulated=False).tally.n_used == 54
 
 
-@pytest.mark.django_db
 def test_a_study_that_reopens_is_blind_again() -> None:
     small = make_study()
     unblind(study=small.study, user=small.researcher)
@@ -135,7 +175,6 @@ def test_a_study_that_reopens_is_blind_again() -> None:
     assert unblinding_of(small.study) is None
 
 
-@pytest.mark.django_db
 def test_a_repeat_is_left_out_of_the_figures() -> None:
     small = make_study()
     first = small.items[0]
@@ -144,4 +183,5 @@ def test_a_repeat_is_left_out_of_the_figures() -> None:
     )
     answer(repeat, small.annotators[0], np.random.default_rng(0)).save()
     assert Annotation.objects.count() == 55
-    assert collect(rows_of_study(small.study), include_simulated=True).tally.n_repeats == 1
+    answers = collected(list(rows_of_study(small.study)))
+    assert (answers.tally.n_repeats, answers.repeats["patch"].first.size) == (1, 1)

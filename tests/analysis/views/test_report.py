@@ -10,8 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from analysis.domain.answers import collect, rows_of_study
-from analysis.domain.report import make_report
+from analysis.domain.report import figures_of, report_of_study
 from annotation.domain.unblinding import unblind, unblinding_of
 from annotation.models import Annotation, Participation, Role, Study, User
 from tests.analysis.studies import SmallStudy, make_person, make_study
@@ -114,21 +113,22 @@ def test_only_researchers_unblind(client: Client) -> None:
 
 def test_the_page_shows_the_figures_of_the_report(client: Client, small: SmallStudy) -> None:
     text = as_user(client, small.researcher).get(reverse("report", args=[small.study.slug])).content.decode()
-    report = make_report(collect(rows_of_study(small.study), include_simulated=False), False)
-    for level in report.levels:
-        for part in level.by_block:
-            assert part.share.features.value is not None
-            assert f'<td class="num">{part.share.features.value:.3f}</td>' in text
-    assert text.count('<svg class="plot"') == 4
+    report = report_of_study(small.study, include_simulated=False)
+    by_block = [figure for _, group, _, figure in figures_of(report) if group == "block"]
+    assert len(by_block) == 4
+    for figure in by_block:
+        assert f'<td class="num">{figure.value:.3f}</td>' in text
+    assert text.count('<svg class="plot"') == len([section for section in report.sections if section.axis])
     assert f"{report.n_resamples} resamples" in text
 
 
 def test_the_level_filter_leaves_one_level(client: Client, small: SmallStudy) -> None:
     address = reverse("report", args=[small.study.slug])
     page = as_user(client, small.researcher).get(address, {"level": "patch"})
-    assert [level.level for level in page.context["shown"]] == ["patch"]
+    assert [one.series for one in page.context["headlines"]] == ["patch"]
+    assert "plot-image" not in page.content.decode()
     page = client.get(address, {"level": "nonsense"})
-    assert [level.level for level in page.context["shown"]] == ["patch", "image"]
+    assert [one.series for one in page.context["headlines"]] == ["patch", "image"]
 
 
 def test_a_new_answer_or_exclusion_makes_the_report_anew(client: Client, small: SmallStudy) -> None:
@@ -146,14 +146,15 @@ def test_the_csv_holds_what_the_plot_shows(client: Client, small: SmallStudy) ->
     as_user(client, small.researcher)
     address = reverse("report-figures", args=[small.study.slug])
     rows = list(csv.DictReader(io.StringIO(client.get(address, {"group": "block", "level": "image"}).content.decode())))
-    report = make_report(collect(rows_of_study(small.study), include_simulated=False), False)
-    [image] = [level for level in report.levels if level.level == "image"]
+    report = report_of_study(small.study, include_simulated=False)
+    shown = [one for one in figures_of(report) if one[0] == "image" and one[1] == "block"]
     features = [row for row in rows if row["group"] == "block"]
     assert [row["name"] for row in features] == ["block 0", "block 1"]
-    assert [float(row["value"]) for row in features] == [part.share.features.value for part in image.by_block]
+    assert [float(row["value"]) for row in features] == [figure.value for *_, figure in shown]
+    assert {row["group"] for row in rows} == {"block", "block-judgements"}
     assert {row["level"] for row in rows} == {"image"}
     groups = {row["group"] for row in csv.DictReader(io.StringIO(client.get(address).content.decode()))}
-    assert {"overall", "block", "condition", "dictionary", "auc", "agreement"} <= groups
+    assert {"overall", "block", "condition", "auc", "agreement"} <= groups
 
 
 def test_simulated_answers_are_marked_and_can_be_left_out(client: Client) -> None:

@@ -1,0 +1,131 @@
+"""Alignment and spurious: a question answered by yes, no or cannot tell.
+
+Alignment: share of pairs called the same, by bin of their cosine. Spurious: share of features that most people call
+spurious for their class, and of single judgements.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.domain.answers import Answers
+from analysis.domain.measures import UNTOLD
+from analysis.domain.reports.frame import (
+    Headline,
+    Line,
+    Scope,
+    Section,
+    Subject,
+    headlines_from,
+    rng,
+    scope_of,
+    sections_by_part,
+)
+from analysis.domain.reports.quality import Asked, agreement_section, repeats_section
+from analysis.plots import Axis
+from analysis.statistics.agreement import Scale
+from analysis.statistics.alignment import share_matched_by_bin
+from analysis.statistics.categories import share
+from analysis.statistics.figures import Figure
+from analysis.statistics.ratings import INTERPRETABLE_FROM
+from analysis.statistics.shares import share_interpretable
+
+AXIS = Axis(0.0, 1.0, "share, 95 % interval")
+NAMES = {"alignment": ("same", "called the same"), "spurious": ("spurious", "called spurious")}
+
+
+def share_yes(scope: Scope, column: str, words: str, name: str) -> Figure:
+    told = scope.where(scope.number(column) != UNTOLD)
+    return share(told.measured(column), rng(), of=f"share of judgements {words}: {name}")
+
+
+def share_by_majority(scope: Scope, column: str, words: str, name: str) -> Figure:
+    """By the majority of each item's judgements; cannot tell is a judgement that does not say yes."""
+    ratings = scope.ratings(np.where(scope.number(column) == 1, INTERPRETABLE_FROM, 0))
+    group = np.zeros(ratings.n_features, dtype=np.int64)
+    [found] = share_interpretable(ratings, rng(), group=group, names=[name])
+    return found.features._replace(of=f"share {words} by majority: {name}")
+
+
+def headlines(sections: list[Section], subject: Subject) -> list[Headline]:
+    _, words = NAMES[subject.protocol]
+    return headlines_from(
+        sections,
+        [
+            (f"are {words} by the majority", "", "overall", "by majority"),
+            (f"of the judgements: {words}", "", "overall", "judgements"),
+        ],
+    )
+
+
+def _overall(real: Scope, column: str, words: str) -> Section:
+    lines = [
+        Line("", "by majority", share_by_majority(real, column, words, "all")),
+        Line("", "judgements", share_yes(real, column, words, "all")),
+    ]
+    statement = f"How many are {words}: by the majority of their judgements, and of judgements that could tell."
+    return Section("overall", f"Share {words}", statement, AXIS, lines)
+
+
+def sections(answers: Answers, subject: Subject) -> list[Section]:
+    scope = scope_of(answers)
+    column, words = NAMES[subject.protocol]
+    real = scope.real()
+    found = [_overall(real, column, words), *(_bins(real) if column == "same" else [])]
+    found += sections_by_part(
+        scope,
+        lambda part, name: share_by_majority(part, column, words, name),
+        what=f"Share {words}",
+        statement=f"How many are {words} by the majority of their judgements; a tie is no majority.",
+        axis=AXIS,
+    )
+    found += [
+        part._replace(group=f"{part.group}-judgements")
+        for part in sections_by_part(
+            scope,
+            lambda part, name: share_yes(part, column, words, name),
+            what=f"Share of judgements {words}",
+            statement=f"Of the judgements that could tell, how many are: {words}.",
+            axis=AXIS,
+        )
+    ]
+    found.append(agreement(real, subject))
+    repeats = repeats_section(answers, {column: words})
+    return found + ([repeats] if repeats else [])
+
+
+def agreement(real: Scope, subject: Subject) -> Section:
+    codes = (1 + real.number(NAMES[subject.protocol][0])).astype(np.int8)  # 0 cannot tell, 1 no, 2 yes
+    return agreement_section(real, [Asked("", "yes or no", codes, 2, Scale.NOMINAL)])
+
+
+def notes(scope: Scope) -> list[tuple[str, str]]:
+    return [("Cannot tell", str(int(np.sum(scope.numbers[0] == UNTOLD))))]
+
+
+def _bins(real: Scope) -> list[Section]:
+    """One bin per variant (the aligner names its bins), in the order of their cosines."""
+    told = real.where(real.number("same") != UNTOLD)
+    if not told.item.size:
+        return []
+    bins = told.present(lambda fact: fact.variant)
+    code = np.array([bins.index(fact.variant) if fact.variant in bins else 0 for fact in told.facts])
+    wide = told._replace(
+        numbers=np.concatenate([told.numbers, code[told.fact][None].astype(told.numbers.dtype)]),
+        names=(*told.names, "bin"),
+    )
+    measured = wide.measured("same", "cosine", "null_percentile", "bin")
+    found = share_matched_by_bin(
+        measured._replace(values=measured.values[:1]), rng(), bins=measured.values[3].astype(np.int64),
+        cosine=measured.values[1], null_percentile=measured.values[2],
+    )  # fmt: skip
+    lines = []
+    for one in sorted(found, key=lambda one: one.mean_cosine):
+        null = "" if np.isnan(one.mean_null_percentile) else f"null percentile {one.mean_null_percentile:.1f}"
+        note = "; ".join(filter(None, [one.matched.note, null]))
+        lines.append(Line("", f"cosine {one.name}", one.matched._replace(note=note)))
+    statement = (
+        "Of the judgements that could tell, how many call the pair the same, by the cosine of the two decoder "
+        "directions. The note says where the bin's cosines lie among those of random dictionaries."
+    )
+    return [Section("bins", "Share matched by cosine", statement, AXIS, lines)]
