@@ -8,6 +8,7 @@ from django import forms
 
 from annotation.domain.preregistration import FIELDS, LONGEST_TEXT
 from annotation.domain.versions import LONGEST_REASON
+from annotation.forms.study_parts import GuidelineForm
 from annotation.models import Study
 
 ROWS = {"hypotheses": 4, "analysis": 4}
@@ -64,3 +65,18 @@ class LiveStudyForm(ReasonForm):
         """The settings, without the reason; line ends as they are stored."""
         values = {name: value for name, value in self.cleaned_data.items() if name != "reason"}
         return values | {"consent_text": values["consent_text"].replace("\r\n", "\n")}
+
+
+class LiveGuidelineForm(GuidelineForm, ReasonForm):
+    """A guideline that people already work by: what kind of change it is, and why."""
+
+    kind = forms.ChoiceField(
+        label="What changes",
+        choices=[
+            ("minor", "the wording: answers before and after mean the same"),
+            ("major", "what is asked for: everybody reads it and practises again, answers are reported apart"),
+        ],
+        widget=forms.RadioSelect,
+        initial="minor",
+    )
+    field_order = ("text", "kind", "reason")

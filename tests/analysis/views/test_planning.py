@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -22,7 +23,7 @@ def launchable(artifact_root: Path, tmp_path: Path) -> Launchable:
     return make_launchable(tmp_path, core_share=0.5, core_overlap=3, overlap=1)
 
 
-def planned(study: Study, **given: float) -> StudyPlan:
+def planned(study: Study, **given: Any) -> StudyPlan:
     plan = plan_of(study, Assumptions()._replace(**given))
     assert isinstance(plan, StudyPlan)
     return plan
@@ -49,7 +50,7 @@ def answered_pilot(study: Study, n_items: int = 12, n_people: int = 6) -> Study:
 
 def give(study: Study, item: Item, person: User, rating: int, seconds: int) -> None:
     answer = make_answer(item)
-    payload = {"patch_rating": 1, "image_rating": rating, "category": "", "label": f"thing {rating}"}
+    payload: dict[str, Any] = {"patch_rating": 1, "image_rating": rating, "category": "", "label": f"thing {rating}"}
     Annotation.objects.create(
         uuid=answer.uuid, study=study, item=item, annotator=person, payload=payload, submitted_at=answer.submitted_at,
         protocol_version="1.0", guideline_version=1, stimulus_id=item.stimulus_id, app_version="x",
