@@ -15,8 +15,8 @@ from annotation.domain.keyboards import clashes_anywhere
 from annotation.domain.player_keys import Binding
 from annotation.models import User
 
-NAMED_KEYS = {"Enter": "Enter", "Space": "Space", "Backspace": "⌫", "Delete": "Del", "Insert": "Ins", "Home": "Home",
-              "End": "End", "PageUp": "PgUp", "PageDown": "PgDn"} | {f"F{n}": f"F{n}" for n in range(1, 13)}  # fmt: skip
+SIGNS = {"Backspace": "⌫", "Delete": "Del", "Insert": "Ins", "PageUp": "PgUp", "PageDown": "PgDn"}
+NAMED_KEYS = SIGNS | {name: name for name in ("Enter", "Space", "Home", "End", *(f"F{n}" for n in range(1, 13)))}
 MOST_KEYS = 200
 
 

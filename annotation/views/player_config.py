@@ -16,11 +16,11 @@ from annotation.domain.protocols import Choice, Kind, Protocol, Question, protoc
 from annotation.models import Participation, Study, User
 from annotation.views.player_texts import player_texts
 
-ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys")
-LATER_ENDPOINTS = ("me", "session", "leave")
+ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys", "me")
+LATER_ENDPOINTS = ("session", "leave")
 BREAK_MINUTES = 30
-LONG_WORD = 14
 MOST_BESIDE = 4
+ROOM_BESIDE = 34  # letters that choices beside one another have room for
 
 
 def question_rows(questions: Sequence[Question]) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def question_rows(questions: Sequence[Question]) -> list[dict[str, Any]]:
 
 def question_row(question: Question) -> dict[str, Any]:
     choices = [choice_row(choice) for choice in question.choices]
-    n_valued = sum(choice.value is not None for choice in question.choices)
+    n_beside = min(sum(choice.value is not None for choice in question.choices), MOST_BESIDE)
     return {
         "name": question.name,
         "kind": question.kind.value,
@@ -45,8 +45,8 @@ def question_row(question: Question) -> dict[str, Any]:
         "is_required": question.is_required,
         "max_length": question.max_length if question.kind is Kind.TEXT else 0,
         "choices": choices,
-        "n_beside": min(n_valued, MOST_BESIDE),
-        "is_long": any(len(choice["word"]) > LONG_WORD for choice in choices),
+        "n_beside": n_beside,
+        "is_long": any(len(one["word"]) * n_beside > ROOM_BESIDE for one in choices if one["value"] is not None),
     }
 
 
@@ -68,7 +68,10 @@ def study_bindings(study: Study, questions: Sequence[Question] | None = None) ->
 
 
 def in_words(binding: Binding) -> Binding:
-    """The binding's help in the reader's language."""
+    """The binding's help in the reader's language; a cell is helped to by its number."""
+    if binding.help.isdigit():
+        binding = binding._replace(help=gettext("picture %(number)s") % {"number": binding.help})
+        return binding._replace(group=gettext(binding.group))
     return binding._replace(help=gettext(binding.help) if binding.help else "", group=gettext(binding.group))
 
 

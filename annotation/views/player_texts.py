@@ -19,7 +19,8 @@ def status_texts() -> dict[str, str]:
         "refused_kept": _("Not taken, but kept on this computer: %(n)s. %(reason)s"),
         "late_extra": _("This one had been given on meanwhile; yours is kept as an extra."),
         "no_storage": _(
-            "This browser does not let the page keep your answers safe. Open it in an ordinary window, not a private one."
+            "This browser does not let the page keep your answers safe. "
+            "Open it in an ordinary window, not a private one."
         ),
         "unreachable": _("The server cannot be reached."),
         "foreign_answer": _("Something else than Vitrine answered (%(status)s)."),
@@ -96,6 +97,6 @@ def own_texts() -> dict[str, str]:
         "press_key": _("Press the new key for “%(action)s”, or Esc to leave it."),
         "keys_kept": _("Kept."),
         "leave_unsaved": _("Answers are still on their way to the server. Wait until all are saved, then leave."),
-        "own_done": _("You have answered %(done)s in %(minutes)s minutes."),
-        "own_gold": _("Of %(n)s with a known answer you had %(percent)s %% right."),
+        "own_done": _("Answered so far: %(done)s."),
+        "own_gold": _("Of %(n)s with a known answer you had %(percent)s percent right."),
     }

@@ -25,6 +25,7 @@ export function showFeedback(root, questions, feedback) {
   root.querySelector("h2").textContent = t(feedback.is_right ? "feedback_right" : "feedback_wrong");
   root.querySelector("ul").replaceChildren(...feedback.questions.map((one) => row(asked.get(one.name), one)));
   root.querySelector("[data-reason]").textContent = feedback.reason;
+  root.querySelector("[data-sentence]").textContent = feedback.sentence ?? "";
 }
 
 /** Cards of the answers that disagree; who gave them is not said. */

@@ -1,5 +1,6 @@
-// Where the panels of a protocol stand and how large their cells are: the arrangement and the columns that show the
-// most picture in the room there is. Nothing scrolls, and the same item parts stand in the same place every time.
+// Where the panels of a protocol stand and how large their cells are: of all arrangements and columns that fit the one
+// with the largest product of cell sizes, so that no panel grows at the cost of another's legibility. Nothing scrolls,
+// and the same parts of an item stand in the same place every time.
 
 export const GAP = 6;
 export const BETWEEN = 20;
@@ -15,8 +16,12 @@ const ARRANGEMENTS = {
   pair: [[["left", "right"]], [["left"], ["right"]]],
   marking: [[["reference", "queries"]], [["reference"], ["queries"]]],
 };
-const WEIGHTS = { "two-alternative": { queries: 2.5 }, marking: { queries: 3 } };
-const COLUMNS = { sheet: { patches: [4, 8], images: [4, 5, 6, 8] }, "two-alternative": { reference: [3], contrast: [3] } };
+const WEIGHTS = { sheet: { images: 1.4 }, marking: { queries: 1.3 } };
+const COLUMNS = {
+  sheet: { patches: [4, 8], images: [4, 8] },
+  "two-alternative": { reference: [3], contrast: [3] },
+  marking: { reference: [2, 3, 4] },
+};
 
 /** {rows: [[{name, columns, size}]]} for panels [{name, n, hasStrength}] in a room of that size. */
 export function arrange(layout, panels, width, height) {
@@ -58,8 +63,8 @@ function placeRow(room, row, height) {
   return best;
 }
 
-function weigh({ layout, panels }, { name, size }) {
-  return (WEIGHTS[layout]?.[name] ?? 1) * panels.get(name).n * size * size;
+function weigh({ layout }, { name, size }) {
+  return (WEIGHTS[layout]?.[name] ?? 1) * Math.log(size);
 }
 
 function columnsOf(layout, { name, n }) {

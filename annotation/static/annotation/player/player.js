@@ -154,8 +154,13 @@ class Player {
     this.machine.go(state);
     this.#showProgress();
     if (state === "finished") $('.state[data-for="finished"] a').focus(); // Enter begins
-    if (state === "empty" || state === "closed") this.session.refresh();
+    if (state === "empty" || state === "closed") this.#lookWhetherOver();
     if (state === "paused" || state === "empty") this.#later(LOOK_AGAIN_AFTER);
+  }
+
+  async #lookWhetherOver() {
+    await this.session.refresh();
+    if (this.session.isOver && this.machine.is("empty")) this.machine.go("rest");
   }
 
   #trouble(error) {
@@ -232,7 +237,7 @@ class Player {
 
   async submit() {
     clearTimeout(this.sending);
-    if (this.machine.is("feedback")) return this.next();
+    if (this.machine.is("feedback")) return this.#afterFeedback();
     if (this.machine.is("rest", "break")) return this.#goOn();
     if (!this.machine.is("showing") || !this.entry || this.isSending) return undefined;
     if (this.#isTooEarly) return this.status.say(t("look_first"));
@@ -282,6 +287,7 @@ class Player {
     try {
       const feedback = await this.source.send({ item: this.entry.item, payload: this.answer.payload });
       showFeedback($("#feedback"), this.config.questions, feedback);
+      this.outcome = feedback.outcome;
       this.machine.go("feedback");
       this.done += 1;
       this.#showProgress();
@@ -291,6 +297,13 @@ class Player {
       else if (error instanceof Offline || error instanceof Refused) this.status.say(error.message);
       else throw error;
     }
+  }
+
+  /** A round of practice that was not passed begins anew; who is thanked and sent home gets there by the study's page. */
+  #afterFeedback() {
+    if (this.outcome === "again") return location.reload();
+    if (this.outcome === "screened-out") return location.assign($('.state[data-for="finished"] a').href);
+    return this.next();
   }
 
   // ---- looking

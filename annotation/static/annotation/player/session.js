@@ -24,10 +24,12 @@ export class Session {
   /** What the server says of the session; its end brings a code where the study gives one. */
   async refresh() {
     if (!this.urls.session) return;
-    const { code, is_over: isOver, may_leave: mayLeave, error } = await ask(this.urls.session, { method: "GET" });
+    const { code, url, is_over: isOver, may_leave: mayLeave, error } = await ask(this.urls.session, { method: "GET" });
     if (error) return;
+    this.isOver = isOver;
+    document.body.classList.toggle("is-over", Boolean(isOver));
     for (const button of this.root.querySelectorAll("[data-action=quit]")) button.hidden = !mayLeave || isOver;
-    if (isOver && code) this.#show(code, "");
+    if (isOver && code) this.#show(code, url);
   }
 
   #show(code, url) {
@@ -62,10 +64,10 @@ export class Session {
   /** The person's own figures, for the help page: never anybody else's. */
   async showOwn(place) {
     const own = this.urls.me ? await ask(this.urls.me, { method: "GET" }) : { error: "" };
-    place.hidden = Boolean(own.error !== undefined);
+    place.hidden = own.error !== undefined;
     if (place.hidden) return;
-    const lines = [t("own_done", { done: own.done, minutes: own.minutes })];
-    if (own.gold) lines.push(t("own_gold", { percent: Math.round((100 * own.gold.right) / own.gold.n), n: own.gold.n }));
+    const lines = [t("own_done", { done: own.done })];
+    if (own.checks_right !== null) lines.push(t("own_gold", { percent: Math.round(100 * own.checks_right), n: own.n_checks }));
     place.querySelector("p").textContent = lines.join(" ");
   }
 }
