@@ -46,6 +46,14 @@ def put_in_cohort(*, participation: Participation, cohort: Cohort | None) -> Non
     participation.save(update_fields=["cohort", "queue_lane"])
 
 
+def form_cohort(*, cohort: Cohort, participations: Collection[int]) -> int:
+    """Let exactly these people of the study be the cohort; returns how many they are."""
+    people = Participation.objects.filter(study=cohort.study_id)
+    with transaction.atomic():
+        people.filter(cohort=cohort).exclude(pk__in=list(participations)).update(cohort=None, queue_lane=None)
+        return people.filter(pk__in=list(participations)).update(cohort=cohort, queue_lane=None)
+
+
 def assign_share(*, study: Study, share: float, to: Cohort | User, user: User | None) -> Assignment:
     """Reserve a share of the items that have open slots, drawn by the study's seed."""
     if not 0 < share <= 1:

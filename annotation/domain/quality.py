@@ -16,10 +16,11 @@ from django.db.models import Max
 from annotation.domain.priorities import verdict
 from annotation.domain.protocols import questions_of
 from annotation.domain.quality_measures import Measures, pair_agreement
-from annotation.models import Annotation, Condition, Exclusion, Participation, Role, Study
+from annotation.models import Annotation, Condition, Exclusion, Participation, Role, Study, User
 
 MOST_ANSWERS = 200_000
 KEPT_SECONDS = 3600
+MOST_LISTED = 200
 LEAST_OTHERS = 2  # a majority of the others needs two
 
 
@@ -155,3 +156,9 @@ def compare_with_others(measures: dict[int, Measures], by_annotator: dict[int, s
             continue
         measures[annotator].n_compared += 1
         measures[annotator].n_agreeing += ranked[0][0] == own
+
+
+def latest_answers(study: Study, annotator: User) -> list[Annotation]:
+    """The last answers of one person, the newest first; what they say is left out."""
+    answers = Annotation.objects.filter(study=study, annotator=annotator, is_current=True).select_related("item")
+    return list(answers.defer("payload", "timing").order_by("-id")[:MOST_LISTED])

@@ -106,9 +106,13 @@ def study_people(request: HttpRequest, study: Study) -> HttpResponseBase:
 
 urlpatterns = [
     path("studies/", studies, name="studies"),
+    path("", include("annotation.views.protocols")),
+    path("", include("annotation.views.explanations")),
     path("", include("annotation.views.study_editor")),
     path("", include("annotation.views.study_reference")),
     path("", include("annotation.views.study_launch")),
+    path("", include("annotation.views.study_quality")),
+    path("", include("annotation.views.study_queue")),
     path("", include("annotation.views.study_remarks")),
     path("", include("annotation.views.study_versions")),
     path("studies/<slug:slug>/people/", study_people, name="study-people"),

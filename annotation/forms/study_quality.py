@@ -1,0 +1,73 @@
+"""Forms of the pages of quality and of the queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from annotation.domain.queue_settings import QueueSettings
+from annotation.models import Cohort, Participation, Role, Study, User
+
+
+class ExclusionForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200, help_text="One sentence. It stays with the answers, in the log and in exports."
+    )
+
+
+class QueueForm(forms.Form):
+    order = forms.ChoiceField(choices=Study.QueueOrder.choices, label="Order of the items")
+    max_per_person = forms.IntegerField(
+        required=False, min_value=1, label="Judgements one person may give", help_text="Empty: any number."
+    )
+    half_width = forms.FloatField(
+        required=False, min_value=0.005, max_value=0.49, label="Pause when the interval is within ±",
+        help_text="Half-width of the 95 % interval of the main quantity, pooled over all features. Empty: never.",
+    )  # fmt: skip
+    min_judgements = forms.IntegerField(required=False, min_value=0, label="but not before so many judgements")
+
+    @classmethod
+    def of_study(cls, study: Study) -> QueueForm:
+        return cls(initial={"order": study.queue_order, "max_per_person": study.max_per_person} | study.stopping)
+
+    def settings(self) -> QueueSettings:
+        data = self.cleaned_data
+        rule = {"half_width": data["half_width"], "min_judgements": data["min_judgements"] or 0}
+        return QueueSettings(data["order"], data["max_per_person"], rule if data["half_width"] else {})
+
+
+class ReservationForm(forms.Form):
+    """For a person or a cohort, named by 'person:ID' and 'cohort:ID'; a share of the open items."""
+
+    to = forms.ChoiceField(label="Reserve for")
+    share = forms.FloatField(
+        label="Share of the items, in %", min_value=0.1, max_value=100, initial=20,
+        help_text="Drawn among the items with open slots that are not reserved yet.",
+    )  # fmt: skip
+
+    def __init__(self, study: Study, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        people = Participation.objects.filter(study=study, role=Role.ANNOTATOR).select_related("user").order_by("id")
+        cohorts = [(f"cohort:{one.pk}", f"cohort {one.name}") for one in Cohort.objects.filter(study=study)]
+        self.study = study
+        choices = [*cohorts, *((f"person:{one.user_id}", one.user.username) for one in people)]
+        self.fields["to"].choices = choices  # type: ignore[attr-defined]
+
+    def whom(self) -> Cohort | User:
+        kind, _, number = self.cleaned_data["to"].partition(":")
+        if kind == "cohort":
+            return Cohort.objects.get(pk=number, study=self.study)
+        return User.objects.get(pk=number)
+
+
+class CohortForm(forms.Form):
+    name = forms.CharField(max_length=60, label="Cohort")
+    people = forms.MultipleChoiceField(
+        label="Its people", required=False, widget=forms.CheckboxSelectMultiple, help_text="A person is in one cohort."
+    )
+
+    def __init__(self, study: Study, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        people = Participation.objects.filter(study=study, role=Role.ANNOTATOR).select_related("user").order_by("id")
+        self.fields["people"].choices = [(one.pk, one.user.username) for one in people]  # type: ignore[attr-defined]
