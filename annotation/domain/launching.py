@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from annotation.domain.answer_message import AnswerError
+from annotation.domain.categories import locked_rows
 from annotation.domain.controls import load_pool
 from annotation.domain.launch_problems import launch_problems
 from annotation.domain.opening import open_study
@@ -117,7 +118,7 @@ def settings_hash(study: Study, plan: str = "") -> str:
     `plan` is the digest of the study's plan; left out, that of its launch.
     """
     facts: dict[str, Any] = {name: getattr(study, name) for name in LOCKED_FIELDS}
-    facts["categories"] = [list(row) for row in study.categories.values_list("name", "key")]
+    facts["categories"] = locked_rows(study)
     if not plan and study.launch_run is not None:
         plan = study.launch_run.config["plan"]
     facts["plan"] = plan  # what is shown, its conditions, practice and gold with their accepted answers

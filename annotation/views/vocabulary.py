@@ -149,7 +149,7 @@ def vocabulary_term(request: HttpRequest, study: Study, pk: int) -> HttpResponse
     """One term: what it means in pictures, its wordings, and what can be done with it."""
     term = get_object_or_404(Term.objects.select_related("study", "merged_into"), pk=pk, study=study)
     if request.method == "POST":
-        return change_term(request, study=study, pk=pk)
+        return change_term(request, slug=study.slug, pk=pk)
     if term.merged_into_id is not None:
         return redirect("vocabulary-term", slug=study.slug, pk=term.merged_into_id)
     row = next((one for one in all_rows(study) if one.pk == pk), None) or TermRow(

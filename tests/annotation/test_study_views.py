@@ -11,11 +11,11 @@ import pytest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from annotation.domain.launching import launch_study
-from annotation.domain.studies import StudyError
 from annotation.domain.categories import check_categories
+from annotation.domain.launching import launch_study
+from annotation.domain.protocols import PROTOCOLS
+from annotation.domain.studies import StudyError
 from annotation.models import (
-    Category,
     Image,
     ImageReport,
     Participation,
@@ -223,17 +223,8 @@ def test_a_guideline_is_written_in_versions(launchable: Launchable, researcher: 
 )
 def test_categories_with_clashing_keys_are_refused(rows: list[tuple[str, str]], sentence: str) -> None:
     with pytest.raises(StudyError) as refusal:
-        check_categories(rows)
+        check_categories(rows, PROTOCOLS["rate-describe-categorise"])
     assert str(refusal.value) == sentence
-
-
-def test_categories_are_replaced_in_the_order_of_their_lines(launchable: Launchable, researcher: Client) -> None:
-    address = f"/studies/{launchable.study.slug}/categories/"
-    researcher.post(address, {"rows": "h shape or edge\n\no object"})
-    rows = Category.objects.filter(study=launchable.study).values_list("name", "key")
-    assert list(rows) == [("shape or edge", "h"), ("object", "o")]
-    assert "the player&#x27;s own" in researcher.post(address, {"rows": "s sky"}).content.decode()
-    assert Category.objects.filter(study=launchable.study).count() == 2
 
 
 def test_practice_items_are_added_changed_moved_and_removed(launchable: Launchable, researcher: Client) -> None:

@@ -21,7 +21,13 @@ def texts(entries: list[Entry]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("one", "other", "distance"),
-    [("stripe", "stripe", 0), ("stripe", "strpie", 1), ("stripe", "tripe", 1), ("curve", "cruved", 2), ("dog", "cat", 3)],
+    [
+        ("stripe", "stripe", 0),
+        ("stripe", "strpie", 1),
+        ("stripe", "tripe", 1),
+        ("curve", "cruved", 2),
+        ("dog", "cat", 3),
+    ],
 )
 def test_counts_edits_and_swapped_neighbors(one: str, other: str, distance: int) -> None:
     assert edits(one, other) == edits(other, one) == distance
