@@ -264,13 +264,13 @@ def _maps(rng: np.random.Generator, n: int) -> Floats:
     at = np.indices((SIDE, SIDE)).reshape(2, 1, -1)
     middle = rng.uniform(1, SIDE - 2, (2, n, 1))
     height = np.exp(-((at - middle) ** 2).sum(axis=0) / (2 * 1.5**2))
-    return np.floor(255 * height / height.max(axis=1, keepdims=True)) / 255
+    return np.asarray(np.floor(255 * height / height.max(axis=1, keepdims=True)) / 255)
 
 
 def _marks(rng: np.random.Generator, maps: Floats, clarity: Floats) -> np.ndarray:
     """The patches [n, mark] where a noisy view of the map is highest."""
     seen = clarity[:, None] * maps + rng.gumbel(0, 1, maps.shape)
-    return np.argpartition(-seen, N_MARKS, axis=1)[:, :N_MARKS]
+    return np.asarray(np.argpartition(-seen, N_MARKS, axis=1)[:, :N_MARKS])
 
 
 def _marking_truth() -> dict[str, float]:

@@ -117,7 +117,7 @@ def rows_of_study(study: Study, *, only_core: bool = False) -> Iterator[AnswerRo
     for row in query.iterator(chunk_size=CHUNK):
         given, truth = (row[n:-1], row[-1]) if measure.needs_truth else (row[n:], {})
         payload = given[0] if measure.needs_payload else dict(zip(RATING_COLUMNS, given, strict=True))
-        yield AnswerRow(*row[:3], payload, truth, *row[3:13], row[13] or "", row[14])
+        yield AnswerRow._make((*row[:3], payload, truth, *row[3:13], row[13] or "", row[14]))
 
 
 def collect(
@@ -212,11 +212,11 @@ class _Packer:
             return {}
         first_item, code, again = _joined(self._again, [])
         person = rank[code]
-        pairs = []
+        pairs: list[tuple[int, int]] = []
         for place in range(first_item.size):
             start, stop = np.searchsorted(item, [first_item[place], first_item[place] + 1])
             same = np.flatnonzero(annotator[start:stop] == person[place])
-            pairs.extend((start + same[0], place) for _ in same[:1])
+            pairs.extend((int(start + first), place) for first in same[:1])
         if not pairs:
             return {}
         before, after = np.array(pairs).T

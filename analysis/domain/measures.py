@@ -115,9 +115,8 @@ def _precision_gain(text: str, patches: tuple[int, ...]) -> float:
     patch_map = _patch_map(text)
     if not 0 < len(patches) < patch_map.size:
         return 0.0
-    marked = np.zeros(patch_map.size, dtype=bool)
-    marked[list(patches)] = True
-    marked = marked.reshape(patch_map.shape)
+    marked = np.zeros(patch_map.shape, dtype=bool)
+    marked.flat[list(patches)] = True
     return precision(patch_map, marked) - chance_of_precision(patch_map, marked)
 
 

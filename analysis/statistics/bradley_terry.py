@@ -99,7 +99,7 @@ def strengths(
     cells = np.arange(3 * len(comparisons.pairs))[:, None]
 
     def columns(values: Values) -> Values:
-        return values[0] == cells
+        return np.asarray(values[0] == cells)
 
     def finish(sums: Floats) -> Floats:
         fitted = fit(sums, comparisons)[:-1]

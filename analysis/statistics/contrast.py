@@ -42,7 +42,7 @@ def auc_statistic(n_categories: int) -> Statistic:
     cells = np.arange(2 * n_categories)[:, None]
 
     def columns(values: Values) -> Values:
-        return values[0] == cells
+        return np.asarray(values[0] == cells)
 
     return Statistic(lambda sums: auc_of_histograms(sums)[None], columns)
 

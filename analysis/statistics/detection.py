@@ -65,7 +65,7 @@ def information(
         return np.concatenate([values[:4] * own, values[:4] * ~own])
 
     def finish(sums: Floats) -> Floats:
-        return (rates(sums[:4])[2] - rates(sums[4:])[2])[None]
+        return np.asarray((rates(sums[:4])[2] - rates(sums[4:])[2])[None])
 
     both = measured._replace(values=np.concatenate([measured.values, is_shuffled[None].astype(measured.values.dtype)]))
     return one_figure(both, Statistic(finish, columns), rng, of=of, bounds=(-1.0, 1.0), n_resamples=n_resamples)

@@ -84,9 +84,9 @@ def exact_bound(of: str, value: float, counts: Counts, bounds: tuple[float, floa
     """Where all features are alike, resampling sees no doubt: Clopper and Pearson's bound, features as the units."""
     bound = 0.025 ** (1.0 / max(1, counts.n_features))
     inside = (bounds[1] - bounds[0]) * (1.0 - bound)
-    ends = (bounds[1] - inside, bounds[1]) if value == bounds[1] else (bounds[0], bounds[0] + inside)
+    low, high = (bounds[1] - inside, bounds[1]) if value == bounds[1] else (bounds[0], bounds[0] + inside)
     notes = [note, *_annotator_notes(counts.n_annotators), "all alike: exact bound over features"]
-    return Figure(of, value, *ends, *counts, note="; ".join(filter(None, notes)))
+    return Figure(of, value, low, high, *counts, note="; ".join(filter(None, notes)))
 
 
 def bare(of: str, value: float, counts: Counts, note: str = "") -> Figure:

@@ -47,8 +47,8 @@ def contiguous(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
         return codes.astype(np.int32), 0
     steps = codes[1:] != codes[:-1]
     if np.all(codes[1:] >= codes[:-1]):
-        numbered = np.zeros(codes.size, dtype=np.int32)
-        np.cumsum(steps, out=numbered[1:])
-        return numbered, int(numbered[-1]) + 1
+        in_order = np.zeros(codes.size, dtype=np.int32)
+        np.cumsum(steps, out=in_order[1:])
+        return in_order, int(in_order[-1]) + 1
     names, numbered = np.unique(codes, return_inverse=True)
     return numbered.astype(np.int32), names.size

@@ -78,7 +78,8 @@ def _chunks(measured: Measured, statistic: Statistic) -> Iterator[tuple[slice, F
 
 
 def _total(measured: Measured, statistic: Statistic) -> Floats:
-    return np.sum([columns.sum(axis=1) for _, columns in _chunks(measured, statistic)], axis=0)[:, None]
+    sums = [columns.sum(axis=1) for _, columns in _chunks(measured, statistic)]
+    return np.stack(sums).sum(axis=0)[:, None]
 
 
 def two_way_error(measured: Measured, statistic: Statistic, total: Floats) -> tuple[Floats, Floats]:

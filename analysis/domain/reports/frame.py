@@ -90,8 +90,8 @@ class Scope(NamedTuple):
     def where(self, keep: Keep) -> Scope:
         if keep.all():
             return self
-        columns = (column[keep] for column in self[:6])
-        return Scope(*columns, self.numbers[:, keep], self.names, self.facts)
+        columns = [column[keep] for column in self[:6]]
+        return Scope._make((*columns, self.numbers[:, keep], self.names, self.facts))
 
     def number(self, name: str) -> npt.NDArray[Any]:
         row: npt.NDArray[Any] = self.numbers[self.names.index(name)]
@@ -101,7 +101,8 @@ class Scope(NamedTuple):
         """[answer]"""
         if not self.facts:
             return np.zeros(0, dtype=bool)
-        return np.array([test(fact) for fact in self.facts], dtype=bool)[self.fact]
+        passed: Keep = np.array([test(fact) for fact in self.facts], dtype=bool)[self.fact]
+        return passed
 
     def is_condition(self, *conditions: str) -> Keep:
         return self.is_fact(lambda fact: fact.condition in conditions)

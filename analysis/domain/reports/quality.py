@@ -67,9 +67,8 @@ def reference_section(scope: Scope) -> Section | None:
         part = scope.where(scope.is_condition(condition) & (scope.gold != UNTOLD))
         if part.item.size:
             measured = make_measured(part.item, part.annotator, part.gold)
-            lines.append(
-                Line("", condition.label, share(measured, rng(), of=f"share answered as accepted: {condition.label}"))
-            )
+            name = str(condition.label)
+            lines.append(Line("", name, share(measured, rng(), of=f"share answered as accepted: {name}")))
     if not lines:
         return None
     statement = "Items whose right answer is known: how many answers were among the accepted ones."

@@ -66,7 +66,7 @@ def test_the_list_asks_as_often_for_three_studies_as_for_one(
 ) -> None:
     studies = [make_study(slug=f"study-{index}", n_annotators=1) for index in range(n_studies)]
     as_user(client, studies[0].researcher)
-    with django_assert_num_queries(4):  # session, user, studies, unblinded
+    with django_assert_num_queries(6):  # session, user, studies, unblinded, remarks and image reports to look at
         response = client.get(reverse("analysis"))
     assert len(response.context["rows"]) == n_studies
 
