@@ -20,6 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("study", help="the study's short name, as in its address")
         parser.add_argument("--format", choices=sorted(WRITERS), default="csv")
+        parser.add_argument("--after", type=int, default=0, help="only answers after the cursor of an earlier export")
         parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,7 +28,10 @@ class Command(BaseCommand):
         if study is None:
             known = ", ".join(Study.objects.values_list("slug", flat=True)[:10]) or "none yet"
             raise CommandError(f"There is no study '{options['study']}'; there is: {known}.")
-        result = export_study(study=study, file_format=options["format"], folder=options["out"])
+        result = export_study(
+            study=study, file_format=options["format"], folder=options["out"], after=options["after"]
+        )  # fmt: skip
         self.stdout.write(f"{result.n_rows} answers in {result.folder / result.data.name}, sha256 {result.data.sha256}")
+        self.stdout.write(f"To go on from here: --after {result.last}")
         if unblinding_of(study) is None:
             self.stdout.write("The study is blind: condition, dictionary and block are left out.")

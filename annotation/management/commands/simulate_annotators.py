@@ -1,15 +1,25 @@
-"""Fill a study that is marked as simulated with answers by programs."""
+"""Fill a study that is marked as simulated with answers by programs of known skill."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import yaml
 from django.core.management.base import BaseCommand, CommandError
 
-from annotation.domain.simulation import simulate_annotators
+from annotation.domain.simulation import (
+    DEFAULT_ANNOTATORS,
+    SimulatedAnnotator,
+    alike,
+    annotators_from,
+    simulate_annotators,
+)
 from annotation.domain.studies import StudyError
 from annotation.models import Study
+
+PROPERTIES = ("accuracy", "separation", "bias", "seconds", "lapse_rate", "error_rate")
 
 
 class Command(BaseCommand):
@@ -18,13 +28,29 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("study", help="the study's address, as in /studies/ADDRESS/")
         parser.add_argument("--limit", type=int, help="stop after so many answers")
+        parser.add_argument("--annotators", type=Path, metavar="FILE", help="YAML: a list of name, accuracy, bias, ...")
+        parser.add_argument("-n", type=int, help="so many annotators alike, with the properties below")
+        for name in PROPERTIES:
+            parser.add_argument(f"--{name.replace('_', '-')}", type=float)
 
     def handle(self, *args: Any, **options: Any) -> None:
         study = Study.objects.filter(slug=options["study"]).first()
         if study is None:
             raise CommandError(f"There is no study '{options['study']}'.")
         try:
-            n_answers = simulate_annotators(study=study, limit=options["limit"])
+            n_answers = simulate_annotators(study=study, annotators=annotators_of(options), limit=options["limit"])
         except StudyError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{n_answers} simulated answers given to '{study.name}'.")
+
+
+def annotators_of(options: dict[str, Any]) -> tuple[SimulatedAnnotator, ...]:
+    if options["annotators"]:
+        try:
+            return tuple(annotators_from(yaml.safe_load(options["annotators"].read_text())))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CommandError(f"{options['annotators']} cannot be read: {error}") from error
+    properties = {name: options[name] for name in PROPERTIES if options[name] is not None}
+    if options["n"] or properties:
+        return tuple(alike(options["n"] or len(DEFAULT_ANNOTATORS), **properties))
+    return DEFAULT_ANNOTATORS
