@@ -1,12 +1,13 @@
 """On how many patches a feature is active at each place of its sheet of images: what a control is matched by.
 
 A sheet is the 8 strongest images, then 8 of the lower ranges, the stronger ranges first (workers/stimuli shows the
-same). The counts are read by row slices from the exemplars, for the few features that are looked at.
+same).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from annotation.domain.features import pole_file_name
@@ -27,38 +28,47 @@ class Place(NamedTuple):
 
 
 class SheetCounts:
-    """Reads counts by place and keeps them; files stay open as long as this lives."""
+    """Reads counts by place and keeps them; a file is read once, its maps reduced to counts."""
 
     def __init__(self) -> None:
-        self.files: dict[tuple[str, str, int], Any] = {}
+        self.files: dict[tuple[str, str, int], dict[str, Any]] = {}
         self.known: dict[Place, Counts] = {}
 
     def __call__(self, place: Place) -> Counts:
         if place not in self.known:
-            tensors = self.opened(place)
-            self.known[place] = sheet_counts(lambda name: tensors.get_slice(name)[place.latent : place.latent + 1][0])
+            tensors = self.read(place)
+            self.known[place] = sheet_counts(lambda name: tensors[name][place.latent])
         return self.known[place]
 
-    def opened(self, place: Place) -> Any:
-        from safetensors import safe_open
-
+    def read(self, place: Place) -> dict[str, Any]:
         key = (place.exemplars, place.hookpoint, place.pole)
         if key not in self.files:
             artifact = artifact_store().open(place.exemplars, kind="exemplars")
-            self.files[key] = safe_open(artifact.path(pole_file_name(place.hookpoint, place.pole)), framework="np")
+            self.files[key] = counted(artifact.path(pole_file_name(place.hookpoint, place.pole)))
         return self.files[key]
 
 
+def counted(path: Path) -> dict[str, Any]:
+    """Images, values and active patches of all features of a file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        found = {name: file.get_tensor(name) for name in ("top_image", "top_value", "range_image", "range_value")}
+        for kind in ("top", "range"):
+            found[f"{kind}_count"] = (file.get_tensor(f"{kind}_map") > 0).sum(axis=-1)
+    return found
+
+
 def sheet_counts(row: Callable[[str], Any]) -> Counts:
-    """Active patches at each place of one sheet; `row(name)` gives the feature's row of a tensor."""
-    top = ranked(row("top_image"), row("top_value"), row("top_map"))
+    """Active patches at each place of one sheet; `row(name)` gives the feature's row of a table."""
+    top = ranked(row("top_image"), row("top_value"), row("top_count"))
     shown = {image for image, _, _ in top[:N_TOP]}
     chosen: list[tuple[int, float, int]] = []
     spare: list[tuple[int, float, int]] = []
-    images, values, maps = (row(f"range_{part}") for part in ("image", "value", "map"))
+    images, values, counts = (row(f"range_{part}") for part in ("image", "value", "count"))
     for band, wanted in LOWER_RANGES:
         if band < len(images):
-            fresh = [one for one in ranked(images[band], values[band], maps[band]) if one[0] not in shown]
+            fresh = [one for one in ranked(images[band], values[band], counts[band]) if one[0] not in shown]
             shown |= {image for image, _, _ in fresh}
             chosen += fresh[:wanted]
             spare += fresh[wanted:]
@@ -68,9 +78,8 @@ def sheet_counts(row: Callable[[str], Any]) -> Counts:
     return tuple(count for _, _, count in [*top[:N_TOP], *lower])
 
 
-def ranked(images: Any, values: Any, maps: Any) -> list[tuple[int, float, int]]:
+def ranked(images: Any, values: Any, counts: Any) -> list[tuple[int, float, int]]:
     """(image, value, active patches) of the places that are taken."""
-    counts = (maps > 0).sum(axis=-1)
     rows = zip(images.tolist(), values.tolist(), counts.tolist(), strict=True)
     return [(image, value, count) for image, value, count in rows if image >= 0]
 

@@ -108,6 +108,10 @@ class ProtocolForm(forms.Form):
             for one in LAUNCHABLE
         ]
 
+    def control_kinds_by_protocol(self) -> dict[str, list[str]]:
+        """For the script that hides what does not apply."""
+        return {protocol.name: list(protocol.conditions) for protocol in LAUNCHABLE}
+
     def protocol_options(self) -> dict[str, Any]:
         """Those of the chosen protocol that were given; raises OptionError."""
         protocol = self.chosen

@@ -71,11 +71,9 @@ def test_missing_patches_are_counted_place_by_place() -> None:
 
 def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower_ranges() -> None:
     def columns(rows: list[tuple[int, float, int]], size: int) -> dict[str, np.ndarray]:
-        maps = np.zeros((size, 16), np.uint8)
-        for index, (_, _, n) in enumerate(rows):
-            maps[index, :n] = 9
         padded = [*rows, *[(-1, 0.0, 0)] * (size - len(rows))]
-        return {"image": np.array([r[0] for r in padded]), "value": np.array([r[1] for r in padded]), "map": maps}
+        named = zip(("image", "value", "count"), zip(*padded, strict=True), strict=True)
+        return {name: np.array(column) for name, column in named}
 
     top = columns([(i, 9.0 - i / 10, i + 1) for i in range(10)], 16)
     bands = [

@@ -1,4 +1,4 @@
-"""What keeps a control from being told by its numbers: maps cut to the matched feature's, strengths taken from it."""
+"""What keeps a control from being told by its numbers: maps as hot on as many patches as the matched feature's."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from numpy.typing import NDArray
 from workers.stimuli.feature_images import ActiveImage
 from workers.stimuli.plan import IneligibleError
 from workers.stimuli.rendering import Cell
-
-
-def keep_strongest(patch_map: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
-    """The map with all but its n strongest patches silent; of equal ones the first stays."""
-    if np.count_nonzero(patch_map) <= n:
-        return patch_map
-    kept = np.zeros_like(patch_map)
-    strongest = np.argsort(-patch_map.astype(np.int16), kind="stable")[:n]
-    kept[strongest] = patch_map[strongest]
-    return kept
 
 
 class Mapped(Protocol):
@@ -36,10 +26,21 @@ class Mapped(Protocol):
     def value(self) -> float: ...
 
 
+def with_values_of(patch_map: NDArray[np.uint8], matched: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The active patches as hot as the matched map's, the strongest as its strongest; those beyond its number silent.
+
+    So neither the number of active patches nor the heat tells a control. A map matched to itself stays as it is.
+    """
+    order = np.argsort(-patch_map.astype(np.int16), kind="stable")[: np.count_nonzero(patch_map)]
+    values = np.sort(matched[matched > 0])[::-1][: len(order)]
+    given = np.zeros_like(patch_map)
+    given[order[: len(values)]] = values
+    return given
+
+
 def as_strong_as(one: Mapped, matched: Mapped) -> Cell:
-    """The image with no more patches than the matched one has, and shown as strong."""
-    n_patches = int(np.count_nonzero(matched.map))
-    return Cell(one.image, map=keep_strongest(one.map, n_patches), value=matched.value)
+    """The image with as many active patches as the matched one has, if it has them, as hot and shown as strong."""
+    return Cell(one.image, map=with_values_of(one.map, matched.map), value=matched.value)
 
 
 def references(own: Sequence[ActiveImage], matched: Sequence[ActiveImage], n: int) -> list[Cell]:

@@ -14,7 +14,7 @@ from annotation.models import ExplanationSet, Study, User
 
 class Command(BaseCommand):
     help = (
-        "Import explanations of features from a CSV or JSONL file (columns feature, or dictionary, hookpoint and latent; "
+        "Import explanations from a CSV or JSONL file (columns feature, or dictionary, hookpoint and latent; and "
         "text), or from the labels of a study."
     )
 

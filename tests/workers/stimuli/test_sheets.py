@@ -13,7 +13,7 @@ from PIL import Image
 from workers.stimuli.building import build_stimulus
 from workers.stimuli.feature_images import FeatureImages
 from workers.stimuli.geometry import Geometry, crop_patch, patch_window, working_copy
-from workers.stimuli.matching import keep_strongest
+from workers.stimuli.matching import with_values_of
 from workers.stimuli.plan import FeatureKey, IneligibleError, PlanLine, SheetCell
 from workers.stimuli.sheets import ImagePlace, PatchPlace, Sheet, read_sheet
 from workers.stimuli.sources import Sources
@@ -84,11 +84,12 @@ def test_the_box_holds_the_patch_itself(patch: int) -> None:
     assert (round(red / 60), round(green / 60)) == divmod(patch, 4)
 
 
-def test_a_map_keeps_its_strongest_patches() -> None:
-    patch_map = np.array([9, 0, 255, 7, 9], np.uint8)
-    assert keep_strongest(patch_map, 2).tolist() == [9, 0, 255, 0, 0]
-    assert keep_strongest(patch_map, 0).tolist() == [0] * 5
-    assert keep_strongest(patch_map, 9).tolist() == patch_map.tolist()
+def test_a_map_takes_the_heat_of_the_map_it_is_matched_to_in_its_own_order() -> None:
+    patch_map = np.array([9, 3, 255, 0, 200], np.uint8)
+    assert with_values_of(patch_map, np.array([7, 0, 0, 40, 0], np.uint8)).tolist() == [0, 0, 40, 0, 7]
+    assert with_values_of(patch_map, np.zeros(5, np.uint8)).tolist() == [0] * 5
+    assert with_values_of(patch_map, np.array([1, 2, 3, 4, 5], np.uint8)).tolist() == [3, 2, 5, 0, 4]
+    assert with_values_of(patch_map, patch_map).tolist() == patch_map.tolist()
 
 
 def test_maps_are_cut_to_the_counts_of_the_matched_feature() -> None:
