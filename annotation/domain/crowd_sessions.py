@@ -21,6 +21,7 @@ from annotation.domain.crowd_consent import recruitment_of, session_length
 from annotation.domain.crowd_money import earned_by, session_price
 from annotation.domain.participation import ParticipationError, give_consent, is_over, require_open
 from annotation.domain.payments import money_spent
+from annotation.domain.queue import give_back
 from annotation.models import Annotation, Participation, PayEntry, Recruitment, Slot, Study, WorkSession
 
 Ending = WorkSession.Ending
@@ -219,7 +220,7 @@ def settle(session: WorkSession, place: Participation, recruitment: Recruitment,
     session.save()
     place.session_to, place.is_return = place.n_done, False
     place.save(update_fields=["session_to", "is_return"])
-    leases_of(place).update(state=Slot.State.OPEN, annotator=None, lease_until=None)
+    give_back(leases_of(place))
     if recruitment.is_paid:
         PayEntry.objects.create(
             participation=place, work_session=session, kind=PayEntry.Kind.EARNED, amount=earned_by(session, recruitment)

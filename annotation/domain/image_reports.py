@@ -18,13 +18,7 @@ from annotation.domain.studies import StudyError, log_event
 from annotation.models import Image, ImageReport, Item, Slot, Study, User
 
 AT_ONCE = 500
-WANTED = (Slot.State.OPEN, Slot.State.LEASED)
-
-
-def resolve_report(*, report: ImageReport) -> None:
-    """Somebody has looked at the image; the same again opens the report."""
-    report.resolved_at = None if report.resolved_at else timezone.now()
-    report.save(update_fields=["resolved_at"])
+WANTED = (Slot.State.OPEN, Slot.State.LEASED, Slot.State.WAITING)
 
 
 def hide_image(*, study: Study, image: Image, user: User) -> int:
@@ -36,7 +30,9 @@ def hide_image(*, study: Study, image: Image, user: User) -> int:
     with transaction.atomic():
         for start in range(0, len(items), AT_ONCE):
             wanted = Slot.objects.filter(item__in=items[start : start + AT_ONCE], state__in=WANTED)
-            n_withdrawn += wanted.update(state=Slot.State.WITHDRAWN, annotator=None, lease_until=None)
+            withdrawn = {"state": Slot.State.WITHDRAWN, "annotator": None, "lease_until": None}
+            n_withdrawn += wanted.filter(lane__gte=0).update(**withdrawn)
+            wanted.update(**withdrawn)  # checks, which are not among the judgements wanted
         now = timezone.now()
         ImageReport.objects.filter(study=study, image=image).update(hidden_at=now)
         ImageReport.objects.filter(study=study, image=image, resolved_at=None).update(resolved_at=now)

@@ -16,8 +16,9 @@ from django.utils.translation import gettext as _
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_sessions import leases_of, locked_place, settle_if_over
 from annotation.domain.participation import ParticipationError
+from annotation.domain.queue import give_back
 from annotation.domain.studies import log_event
-from annotation.models import Annotation, ExternalIdentity, Invitation, Participation, Role, Slot, Study, User
+from annotation.models import Annotation, ExternalIdentity, Invitation, Participation, Role, Study, User
 
 WITHDRAWN = "withdrawn"
 SALT = "annotation.external-identity"
@@ -132,7 +133,7 @@ def withdraw_answers(*, participation: Participation) -> int:
         settle_if_over(place)
         place.session_to = place.n_done
         place.save(update_fields=["session_to"])
-        leases_of(place).update(state=Slot.State.OPEN, annotator=None, lease_until=None)
+        give_back(leases_of(place))
         log_event(place.study, None, "answers withdrawn", n_answers=n_withdrawn, code=place.user.annotator_code)
     participation.withdrawn_at, participation.session_to = place.withdrawn_at, place.session_to
     return n_withdrawn

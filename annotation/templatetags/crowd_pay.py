@@ -15,3 +15,9 @@ register = template.Library()
 def money(amount: Decimal | None, currency: str) -> str:
     """An absent amount is a dash."""
     return "–" if amount is None else money_words(Decimal(amount), currency)
+
+
+@register.filter
+def some_money(amount: Decimal, currency: str) -> str:
+    """For columns: nothing is a dash, so that the amounts stand out."""
+    return money_words(amount, currency) if amount else "–"

@@ -212,4 +212,5 @@ urlpatterns = [
     path("studies/<slug:slug>/crowd/bonus.csv", bonus_csv, name="crowd-bonus"),
     path("", include("annotation.views.crowd_setup")),
     path("", include("annotation.views.crowd_session")),
+    path("", include("annotation.views.image_reports")),
 ]
