@@ -48,8 +48,8 @@ DRAWN_REASON = "There is no single right answer here: say what you see, and read
 ORIGIN_SHARE = 0.5  # features and controls in equal parts, so that guessing the origin is right half of the time
 
 
-def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) -> Study:
-    """A draft as the file says; raises StudyFileError, and then nothing is made."""
+def create_study_from(*, values: Mapping[str, Any], folder: Path | None, user: User) -> Study:
+    """A draft as the file says; raises StudyFileError, and then nothing is made. Without a folder it names no files."""
     check_file(values)
     try:
         with transaction.atomic():
@@ -68,7 +68,7 @@ def create_study_from(*, values: Mapping[str, Any], folder: Path, user: User) ->
     return study
 
 
-def study_fields(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def study_fields(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     fields = dict(values.get("settings", {}))
     fields["name"] = str(values["name"]).strip()
     fields["description"] = values.get("description", "")
@@ -114,9 +114,9 @@ def dictionary_id(name: str) -> int:
     return found[0].pk
 
 
-def text_of(value: str, folder: Path) -> str:
+def text_of(value: str, folder: Path | None) -> str:
     """The text itself, or that of a file beside the study file."""
-    path = folder / value if "\n" not in value and len(value) < 200 else None
+    path = folder / value if folder is not None and "\n" not in value and len(value) < 200 else None
     if path is not None and path.suffix in {".md", ".txt"}:
         if not path.is_file():
             raise StudyFileError(f"There is no file '{value}' beside the study file.")

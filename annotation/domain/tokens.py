@@ -14,11 +14,16 @@ from django.utils import timezone
 from annotation.models import ApiToken, User
 
 SCOPES = {
-    "studies:read": "list studies, their progress and items",
-    "annotations:read": "read answers and reports",
-    "exports:read": "list and download exports",
-    "exports:write": "start exports",
+    "studies:read": "list studies and their progress",
+    "studies:write": "make studies; launch, pause, resume and close them",
+    "items:read": "read what is judged",
+    "annotations:read": "read answers, people's pseudonyms and reports",
+    "annotations:write": "import earlier answers, and answers that come home",
+    "exports:read": "list and download exports and bundles",
+    "exports:write": "start exports and make bundles",
+    "webhooks:write": "see and change webhooks",
 }
+LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
 NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -31,17 +36,21 @@ class NewToken(NamedTuple):
     secret: str  # shown once, never stored
 
 
-def create_token(*, user: User, name: str, scopes: Iterable[str]) -> NewToken:
+def create_token(*, user: User, name: str, scopes: Iterable[str], days: str = "") -> NewToken:
+    """A token with one of the LIFETIMES."""
     chosen = sorted(set(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
     if unknown:
         raise TokenError(f"'{unknown[0]}' is no scope; it can be {', '.join(SCOPES)}.")
     if not chosen or not name.strip():
         raise TokenError("Give the token a name and at least one scope.")
+    if days not in LIFETIMES:
+        raise TokenError(f"A token lives {', '.join(LIFETIMES.values())}.")
     secret = f"vt_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(
-        user=user, name=name.strip()[:80], prefix=secret[:8], hashed=_hash(secret), scopes=chosen
-    )
+        user=user, name=name.strip()[:80], prefix=secret[:8], hashed=_hash(secret), scopes=chosen,
+        expires_at=timezone.now() + timedelta(days=int(days)) if days else None,
+    )  # fmt: skip
     return NewToken(token, secret)
 
 
@@ -53,16 +62,17 @@ def revoke_token(*, user: User, token_id: int) -> None:
 
 def token_for(secret: str) -> ApiToken | None:
     """The live token of this secret; its last use is noted once a minute at most."""
-    token = (
-        ApiToken.objects.select_related("user")
-        .filter(hashed=_hash(secret), revoked_at=None, user__is_active=True)
-        .first()
-    )
+    token = ApiToken.objects.select_related("user").filter(lives(), hashed=_hash(secret), user__is_active=True).first()
     if token is not None:
         now = timezone.now()
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
     return token
+
+
+def lives() -> Q:
+    """The condition that a token is neither revoked nor expired."""
+    return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
 def _hash(secret: str) -> str:

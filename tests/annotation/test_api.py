@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 
+from annotation.domain.errands import work_off_errands
 from annotation.domain.exports import write_queued_exports
-from annotation.domain.tokens import SCOPES, create_token
+from annotation.domain.tokens import SCOPES, TokenError, create_token
 from annotation.domain.unblinding import unblind
-from annotation.models import Annotation, ExportFile, Participation, Role, Study, User
+from annotation.domain.webhook_delivery import deliver_due
+from annotation.models import Annotation, ApiToken, ExportFile, Participation, Role, Study, User
 from tests.analysis.studies import SmallStudy, make_person, make_study
+from tests.annotation.domain.webhook_receiver import receiving
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +27,8 @@ READING = {
     "/api/studies": "studies:read",
     "/api/studies/first": "studies:read",
     "/api/studies/first/progress": "studies:read",
-    "/api/studies/first/items": "studies:read",
+    "/api/studies/first/items": "items:read",
+    "/api/studies/first/people": "annotations:read",
     "/api/studies/first/annotations": "annotations:read",
     "/api/studies/first/report": "annotations:read",
     "/api/studies/first/exports": "exports:read",
@@ -108,10 +115,11 @@ def test_items_tell_what_they_are_once_the_study_is_unblinded(small: SmallStudy)
     items = program.get("/api/studies/first/items")["items"]
     assert items[0] == {
         "item": small.items[0].pk, "stimulus": f"{0:064x}", "condition": "real", "block": 0, "dictionary": "sae first",
+        "hookpoint": "blocks.0", "latent": 0, "pole": 1, "variant": "", "text": "", "truth": {},
     }  # fmt: skip
     Study.objects.update(state=Study.State.OPEN)
     blind = program.get("/api/studies/first/items")["items"]
-    assert {(item["condition"], item["block"], item["dictionary"]) for item in blind} == {(None, None, None)}
+    assert {value for item in blind for name, value in item.items() if name not in ("item", "stimulus")} == {None}
     program.get("/api/studies/first/report", 403)
 
 
@@ -177,8 +185,148 @@ def test_the_interface_describes_itself(small: SmallStudy) -> None:
     described = Client().get("/api/openapi.json").json()
     assert set(READING) == {
         path.replace("{slug}", "first") for path, methods in described["paths"].items()
-        if "get" in methods and "{export_id}" not in path
+        if "get" in methods and path.count("{") <= 1 and "errand" not in path and "webhook" not in path
     }  # fmt: skip
     page = Client().get("/api/docs").content.decode()
     assert "openapi.json" in page
     assert "https://" not in page
+
+
+def test_what_is_refused_is_one_sentence(small: SmallStudy) -> None:
+    program = Program(small.researcher)
+    refused = [
+        Client().get("/api/studies"),
+        program.client.get("/api/studies", {"limit": 0}),
+        program.client.get("/api/studies/first/annotations", {"since": "yesterday"}),
+        program.client.get("/api/nothing/here"),
+        program.client.post("/api/studies", {"name": "x"}, content_type="application/json"),
+        program.client.post("/api/studies", "{", content_type="application/json"),
+        program.client.post("/api/studies/first/pause"),
+    ]
+    assert [response.status_code for response in refused] == [401, 422, 422, 404, 422, 400, 409]
+    for response in refused:
+        sentence = response.json()["detail"]
+        assert isinstance(sentence, str)
+        assert 10 < len(sentence) < 300
+    assert refused[1].json()["detail"].startswith("'page.limit'") or "'limit'" in refused[1].json()["detail"]
+
+
+def test_a_token_expires(small: SmallStudy) -> None:
+    made = create_token(user=small.researcher, name="short", scopes=["studies:read"], days="30")
+    client = Client(headers={"Authorization": f"Bearer {made.secret}"})
+    assert client.get("/api/studies").status_code == 200
+    ApiToken.objects.filter(pk=made.token.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert client.get("/api/studies").status_code == 401
+    with pytest.raises(TokenError, match="A token lives 30 days"):
+        create_token(user=small.researcher, name="odd", scopes=["studies:read"], days="31")
+
+
+def test_answers_since_a_cursor(small: SmallStudy) -> None:
+    program = Program(small.researcher)
+    keys = list(Annotation.objects.order_by("id").values_list("id", flat=True))
+    page = program.get("/api/studies/first/annotations", since=keys[50])
+    assert [row["key"] for row in page["items"]] == keys[51:]
+    assert program.get("/api/studies/first/annotations", since=keys[-1]) == {"items": [], "next": None}
+
+
+def test_people_are_codes(small: SmallStudy) -> None:
+    page = Program(small.researcher).get("/api/studies/first/people")
+    assert [one["annotator"] for one in page["items"]] == [one.annotator_code for one in small.annotators]
+    assert not [one.username for one in [*small.annotators, small.researcher] if one.username in json.dumps(page)]
+
+
+def test_a_study_is_made_from_the_values_of_a_study_file(small: SmallStudy, tmp_path: Path) -> None:
+    program = Program(small.researcher)
+
+    def make(**values: Any) -> Any:
+        return program.client.post("/api/studies", {"values": values}, content_type="application/json")
+
+    made = make(name="Second look", settings={"overlap": 2}, guideline="Look first.")
+    assert (made.status_code, made.json()["slug"], made.json()["state"]) == (201, "second-look", "draft")
+    (tmp_path / "secret.md").write_text("secret")
+    told = make(name="Third look", guideline=str(tmp_path / "secret.md"))
+    study = Study.objects.get(slug=told.json()["slug"])
+    assert study.guidelines.get().text == str(tmp_path / "secret.md")  # a text, never a file of this machine
+    wrong = make(name="Fourth", settings={"colour": 1})
+    assert (wrong.status_code, "unknown entry 'colour'" in wrong.json()["detail"]) == (400, True)
+    assert Study.objects.filter(name="Fourth").count() == 0
+    launched = program.client.post("/api/studies/second-look/launch")
+    assert (launched.status_code, "practice items" in launched.json()["detail"]) == (409, True)
+
+
+def test_a_study_is_paused_resumed_and_closed_by_its_own_only(small: SmallStudy) -> None:
+    Study.objects.update(state=Study.State.OPEN, created_by=None)
+    stranger = Program(make_person("other", Role.RESEARCHER))
+    assert stranger.client.post("/api/studies/first/pause").status_code == 403
+    Study.objects.update(created_by=small.researcher)
+    program = Program(small.researcher)
+    states = [program.client.post(f"/api/studies/first/{act}").json() for act in ("pause", "resume", "close", "resume")]
+    assert [state.get("state") for state in states] == ["paused", "open", "closed", None]
+    assert "is closed" in states[-1]["detail"]
+    reading = Program(small.researcher, ["studies:read"])
+    assert reading.client.post("/api/studies/first/pause").status_code == 403
+
+
+def test_an_export_from_a_cursor(small: SmallStudy) -> None:
+    program = Program(small.researcher)
+    keys = list(Annotation.objects.order_by("id").values_list("id", flat=True))
+    body = {"file_format": "csv", "after": keys[49]}
+    program.client.post("/api/studies/first/exports", body, content_type="application/json")
+    write_queued_exports()
+    [done] = program.get("/api/studies/first/exports")
+    assert (done["n_rows"], done["after"], done["last"]) == (4, keys[49], keys[-1])
+
+
+def test_webhooks_of_a_study(small: SmallStudy, settings: Any) -> None:
+    settings.WEBHOOKS_INSIDE = True
+    Study.objects.update(created_by=small.researcher)
+    program, address = Program(small.researcher), "/api/studies/first/webhooks"
+    with receiving() as receiver:
+        body = {"url": receiver.url, "events": ["study.paused"]}
+        made = program.client.post(address, body, content_type="application/json")
+        assert (made.status_code, made.json()["secret"][:4]) == (201, "vws_")
+        hook = f"{address}/{made.json()['id']}"
+        assert "secret" not in program.get(address)[0]
+        assert program.client.post(f"{hook}/ping").json()["state"] == "pending"
+        deliver_due()
+        [delivery] = program.get(f"{hook}/deliveries")["items"]
+        assert (delivery["state"], delivery["attempts"][0]["status"]) == ("delivered", 200)
+        again = program.client.post(f"{hook}/deliveries/{delivery['id']}/redeliver").json()
+        assert again["body"] == delivery["body"]
+        deliver_due()
+        assert len(receiver.received) == 2
+    changed = program.client.patch(
+        hook, {"is_active": False, "events": ["export.done"]}, content_type="application/json"
+    )
+    assert (changed.json()["is_active"], changed.json()["events"]) == (False, ["export.done"])
+    wrong = program.client.patch(hook, {"events": ["x"]}, content_type="application/json")
+    assert (wrong.status_code, "is no event" in wrong.json()["detail"]) == (400, True)
+    assert Program(small.researcher, ["studies:read"]).client.get(address).status_code == 403
+    assert program.client.get(f"{address}/0/deliveries").status_code == 404
+    assert program.client.post(f"{hook}/deliveries/0/redeliver").status_code == 404
+    assert program.client.delete(hook).status_code == 204
+    assert program.get(address) == []
+
+
+def test_answers_are_imported_by_a_program(small: SmallStudy) -> None:
+    program = Program(small.researcher)
+    table = "rater,item,query,confidence\nann,1,0,3\nbob,1,1,1\nann,2,0,2\n"
+    form = {
+        "name": "Before", "protocol": "two-alternative", "mapping": json.dumps({"annotator": "rater"}),
+        "dry_run": "true", "file": SimpleUploadedFile("before.csv", table.encode()),
+    }  # fmt: skip
+    asked = program.client.post("/api/imports/answers", form)
+    assert (asked.status_code, asked.json()["state"]) == (202, "queued")
+    work_off_errands()
+    errand = f"/api/errands/{asked.json()['id']}"
+    checked = program.get(errand)
+    assert (checked["state"], checked["report"]["n_new"], checked["report"]["n_annotators"]) == ("checked", 3, 2)
+    assert program.client.post(f"{errand}/confirm").status_code == 202
+    work_off_errands()
+    done = program.get(errand)
+    assert (done["state"], done["study"]) == ("done", "before")
+    assert program.client.post(f"{errand}/confirm").status_code == 409
+    assert program.get("/api/studies/before")["origin"] == "import"
+    Program(make_person("other", Role.RESEARCHER)).get(errand, 404)
+    form = {"mapping": "[1]", "file": SimpleUploadedFile("before.csv", b"x")}
+    assert "must be like" in program.client.post("/api/imports/answers", form).json()["detail"]
