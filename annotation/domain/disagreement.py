@@ -54,7 +54,8 @@ def spread(question: Question, payloads: Sequence[Mapping[str, Any]]) -> Spread:
         return Spread(question, 1 - mean_overlap(given), given)
     if is_ordinal(question):
         return Spread(question, ordinal_spread(question, given), given)
-    return Spread(question, relative_entropy(given), given)
+    n_possible = len(question.values) or question.n_cells or len(given)
+    return Spread(question, relative_entropy(given, n_possible), given)
 
 
 def is_ordinal(question: Question) -> bool:
@@ -69,13 +70,12 @@ def ordinal_spread(question: Question, given: Sequence[Any]) -> float:
     return (max(told) - min(told)) / (max(scale) - min(scale)) if told else 0.0
 
 
-def relative_entropy(given: Sequence[Any]) -> float:
+def relative_entropy(given: Sequence[Any], n_possible: int) -> float:
     n = len(given)
     if n < 2:
         return 0.0
     shares = [count / n for count in Counter(map(json.dumps, given)).values()]
-    most = log2(min(n, max(len(shares), 2)))
-    return -sum(share * log2(share) for share in shares) / most if most else 0.0
+    return -sum(share * log2(share) for share in shares) / log2(max(2, min(n, n_possible))) + 0.0
 
 
 def mean_overlap(given: Sequence[Any]) -> float:
