@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
-from annotation.domain.queue import CLAIM_AT_ONCE, claim_slots, claim_values
+from annotation.domain.queue import Wanted, claim_slots, claim_values
+from annotation.domain.queue_sql import CLAIM_AT_ONCE
 from annotation.models import Participation, Slot, Study, User
 from annotation.models.study import QUEUE_KEYS
 
@@ -65,8 +67,11 @@ def times_inside_postgresql(study: Study, users: tuple[int, ...], n_claims: int 
     for number in range(n_claims):
         user = people[number % len(people)]
         with transaction.atomic(), connection.cursor() as cursor:
-            Participation.objects.filter(study=study, user=user).update(queue_position=rng.randrange(QUEUE_KEYS))
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_AT_ONCE}", claim_values(study, user, 5))
+            place = Participation.objects.filter(study=study, user=user)
+            place.update(queue_lane=1, queue_position=rng.randrange(QUEUE_KEYS), queue_start=0, queue_empty_at=None)
+            window = place.values_list("queue_window", flat=True)[0]
+            values = claim_values(study, user, Wanted(5, ()), window=window, now=timezone.now())
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_AT_ONCE}", values)
             plan = cursor.fetchone()[0]
             transaction.set_rollback(True)
         told = (json.loads(plan) if isinstance(plan, str) else plan)[0]
@@ -102,8 +107,9 @@ def claim_until(load: ClaimLoad, user_id: int, result: ClaimTimes, empty: list[i
     deadline = time.monotonic() + load.seconds
     while time.monotonic() < deadline:
         spent[0] = 0.0
+        place = Participation.objects.get(study=study, user=user)  # a request has it from looking up its session
         with connection.execute_wrapper(stopwatch):
-            slots = claim_slots(study=study, annotator=user, n=load.n)
+            slots = claim_slots(study=study, annotator=user, n=load.n, place=place)
         result.milliseconds[user_id].append(1000 * spent[0])
         result.slots[user_id] += [slot.pk for slot in slots]
         Slot.objects.filter(pk__in=[slot.pk for slot in slots]).update(state="done", lease_until=None)

@@ -13,11 +13,13 @@ from django.utils import timezone
 from annotation.domain.storage import artifact_store
 from annotation.models import (
     Category,
+    Condition,
     Dictionary,
     ExemplarSet,
     Feature,
     Guideline,
     ImageSet,
+    Item,
     Participation,
     Study,
     User,
@@ -28,19 +30,19 @@ N_STIMULI = 400
 GRID = (14, 14)
 HASH = 2654435761  # Knuth's multiplicative hash spreads consecutive numbers over the ring
 ITEMS = """
-INSERT INTO annotation_item (study_id, feature_id, condition, stratum, is_core, seed, stimulus_id, accepted)
+INSERT INTO annotation_item (COLUMNS)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %(n)s)
-SELECT %(study)s, %(feature)s, 'real', '', TRUE, i, 'stimulus' || (i %% %(n_stimuli)s), '{}' FROM n
+SELECT VALUES FROM n
 """
 SLOTS = """
-INSERT INTO annotation_slot (study_id, item_id, state, random_key)
-WITH RECURSIVE lane(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM lane WHERE k + 1 < %(overlap)s)
-SELECT %(study)s, id, 'open', ((id * %(overlap)s + k) * %(hash)s) %% 2147483648
-FROM annotation_item, lane WHERE study_id = %(study)s ORDER BY annotation_item.id, k
+INSERT INTO annotation_slot (study_id, item_id, state, lane, random_key)
+WITH RECURSIVE number(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM number WHERE k + 1 < %(overlap)s)
+SELECT %(study)s, id, 'open', 1 + (k + id) %% %(overlap)s, ((id * %(overlap)s + k) * %(hash)s) %% 2147483648
+FROM annotation_item, number WHERE study_id = %(study)s ORDER BY annotation_item.id, k
 """
 ALL_OPEN = "UPDATE annotation_slot SET state = 'open', annotator_id = NULL WHERE state <> 'open'"
-# Lane 0 (the first slot of every item) belongs to the heavy annotator but for one item in a hundred; the other lanes
-# to the rest in turn. What stays open is spread over all lanes.
+# The first slot of every item belongs to the heavy annotator but for one item in a hundred; the others to the rest in
+# turn. What stays open is spread over all lanes, so that in each of them the heavy annotator finds little.
 DONE = """
 UPDATE annotation_slot SET state = 'done', annotator_id = CASE
     WHEN id %% %(overlap)s = 0 THEN %(heavy)s
@@ -77,14 +79,28 @@ def make_study(scale: QueueScale) -> Study:
         Guideline.objects.create(study=study, version=1, text="Look, then say.")
         make_people(study, scale.n_annotators)
         values = {
-            "n": scale.n_items, "study": study.pk, "feature": make_feature().pk, "overlap": scale.overlap,
-            "n_stimuli": N_STIMULI, "hash": HASH,
+            "study": study.pk, "overlap": scale.overlap, "hash": HASH,
         }  # fmt: skip
         with connection.cursor() as cursor:
-            cursor.execute(ITEMS, {name: values[name] for name in ("n", "study", "feature", "n_stimuli")})
-            cursor.execute(SLOTS, {name: values[name] for name in ("study", "overlap", "hash")})
+            cursor.execute(*items_statement(study, scale.n_items))
+            cursor.execute(SLOTS, values)
     refresh_statistics()
     return study
+
+
+def items_statement(study: Study, n: int) -> tuple[str, dict[str, object]]:
+    """One row per item, every column as a new Item has it but for the seed and the stimulus."""
+    item = Item(study=study, feature=make_feature(), condition=Condition.REAL, is_core=True)
+    fields = [field for field in Item._meta.concrete_fields if not field.primary_key]
+    made = {"seed": "i", "stimulus_id": "'stimulus' || (i %% %(n_stimuli)s)"}
+    columns = ", ".join(field.column for field in fields)
+    values = ", ".join(made.get(field.column, f"%(column_{field.column})s") for field in fields)
+    given: dict[str, object] = {
+        f"column_{field.column}": field.get_db_prep_save(field.pre_save(item, add=True), connection)
+        for field in fields
+        if field.column not in made
+    }
+    return ITEMS.replace("COLUMNS", columns).replace("VALUES", values), given | {"n": n, "n_stimuli": N_STIMULI}
 
 
 def mark_done(study: Study, scale: QueueScale, *, share: float) -> None:
@@ -118,9 +134,9 @@ def annotators(study: Study) -> list[User]:
     return list(User.objects.filter(participations__study=study).order_by("id"))
 
 
-def make_people(study: Study, n: int) -> None:
+def make_people(study: Study, n: int, *, prefix: str = "load") -> None:
     users = get_user_model().objects.bulk_create(
-        User(username=f"load-{index:03d}", is_simulated=True) for index in range(n)
+        User(username=f"{prefix}-{index:03d}", is_simulated=True) for index in range(n)
     )
     now = timezone.now()
     Participation.objects.bulk_create(
@@ -132,16 +148,17 @@ def make_people(study: Study, n: int) -> None:
     )  # fmt: skip
 
 
-def make_feature() -> Feature:
-    images = ImageSet.objects.create(name="bench", digest="1" * 64, n_images=16)
+def make_feature(name: str = "queue") -> Feature:
+    """Something to be judged; nothing of it is looked at."""
+    images = ImageSet.objects.create(name=name, digest=f"{name} images", n_images=16)
     model = VisionModel.objects.create(
-        name="bench", digest="2" * 64, architecture="vit", source="untrained", n_blocks=1, d_model=8,
+        name=name, digest=f"{name} model", architecture="vit", source="untrained", n_blocks=1, d_model=8,
         n_prefix_tokens=1, grid_height=GRID[0], grid_width=GRID[1],
     )  # fmt: skip
     dictionary = Dictionary.objects.create(
-        name="bench", digest="3" * 64, kind="topk_sae", vision_model=model, image_set=images
+        name=name, digest=f"{name} dictionary", kind="topk_sae", vision_model=model, image_set=images
     )
-    exemplars = ExemplarSet.objects.create(digest="4" * 64, dictionary=dictionary, image_set=images)
+    exemplars = ExemplarSet.objects.create(digest=f"{name} exemplars", dictionary=dictionary, image_set=images)
     return Feature.objects.create(
         dictionary=dictionary, exemplar_set=exemplars, hookpoint="blocks.0", block=0, latent=0, density=0.01, mean=1,
         maximum=2, prefix_share=0, n_images_active=50,

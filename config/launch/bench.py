@@ -13,26 +13,32 @@ from config.launch.system import install_packages
 
 BENCHMARKS = {
     "queue": "claims and answers under load",
-    "annotation": "the annotation page in a browser",
+    "annotation": "queue and annotation page, on PostgreSQL and on SQLite",
     "dictionaries": "steps of training",
     "exemplars": "collecting against its parts",
     "analysis": "report and export",
     "circuits": "attribution graphs",
     "attribution": "attribution maps",
 }
+DATABASES = ["--postgresql", "--sqlite"]
 ON_SERVERS = {"queue", "annotation", "analysis"}
 
 
 def run_benchmark(root: Path, python: Path, name: str, arguments: list[str]) -> int:
     command = [str(python), *command_of(root, name)]
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
-        on_sqlite = "--sqlite" in arguments
-        rest = [argument for argument in arguments if argument != "--sqlite"]
+        rest = [*command, *(argument for argument in arguments if argument not in DATABASES)]
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        with Services(Path(folder) / "logs", env, root) as services:
-            if name not in ON_SERVERS or os.environ.get("VITRINE_DATABASE_URL"):
-                return services.run("bench", [*command, *rest])
-            return run_on_servers(services, Path(folder), python, [*command, *rest], on_sqlite=on_sqlite)
+        if name not in ON_SERVERS or os.environ.get("VITRINE_DATABASE_URL"):
+            with Services(Path(folder) / "logs", env, root) as services:
+                return services.run("bench", rest)
+        databases = [one for one in DATABASES if one in arguments] or DATABASES[: 2 if name == "annotation" else 1]
+        codes = []
+        for one in databases:
+            place = Path(folder) / one[2:]
+            with Services(place / "logs", dict(env), root) as services:
+                codes.append(run_on_servers(services, place, python, rest, on_sqlite=one == "--sqlite"))
+        return max(codes)
 
 
 def command_of(root: Path, name: str) -> list[str]:
@@ -49,7 +55,7 @@ def command_of(root: Path, name: str) -> list[str]:
 def run_on_servers(services: Services, folder: Path, python: Path, command: list[str], *, on_sqlite: bool) -> int:
     """A throw-away PostgreSQL (or a SQLite file) and a private broker, migrated and empty."""
     socket_path = folder / "valkey.sock"
-    (folder / "static").mkdir()
+    (folder / "static").mkdir(parents=True)
     services.env |= {
         "VITRINE_DATA_ROOT": str(folder),
         "VITRINE_BROKER_URL": broker_url(socket_path),
