@@ -39,7 +39,7 @@ from annotation.models import Annotation, Participation, PayEntry, Recruitment, 
 from tests.annotation.small_study import SmallStudy, make_study
 from tests.factories import make_annotation
 
-PAID = {"pay": "session", "amount": Decimal(3), "announced_minutes": 20}
+PAID: dict[str, Any] = {"pay": "session", "amount": Decimal(3), "announced_minutes": 20}
 
 
 def make_crowd(*, n_items: int = 12, session_length: int = 5, **values: Any) -> SmallStudy:
@@ -71,7 +71,8 @@ def work(small: SmallStudy, place: Participation, n: int, *, ms: int = 60_000) -
 def test_without_settings_a_study_is_as_it_was() -> None:
     small = make_study(n_people=0)
     place = newcomer(small.study)
-    assert (recruitment_of(small.study).pk, place.session_to, items_left(place)) == (None, None, None)
+    assert recruitment_of(small.study).pk is None
+    assert (place.session_to, items_left(place)) == (None, None)
     work(small, place, 3)
     assert session_state(participation=place) == (3, 12, False, "", "", False)
     with pytest.raises(ParticipationError, match="no sessions to leave"):
@@ -96,7 +97,7 @@ def test_a_session_is_counted_resumed_and_ends_with_its_code_and_pay() -> None:
     assert session_state(participation=again) == (5, 5, True, code, "", False)
     assert session_state(participation=again) == (5, 5, True, code, "", False)  # settled once
     session = again.work_sessions.get()
-    assert (session.ending, session.n_done, session.minutes, session.reserved) == ("complete", 5, 5.0, 0)
+    assert (session.ending, session.n_done, session.minutes, session.reserved) == ("complete", 5, 5.0, Decimal(0))
     assert [(entry.kind, entry.amount) for entry in PayEntry.objects.all()] == [("earned", Decimal(3))]
     assert items_left(again) == 0
 

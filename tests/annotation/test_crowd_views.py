@@ -63,7 +63,7 @@ def give(here: OpenStudy, place: Participation, n: int) -> None:
 
 
 def words(client: Client, address: str) -> str:
-    return client.get(address).content.decode()
+    return client.get(address).getvalue().decode()
 
 
 # ---- ways in

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from annotation.domain.crowd_sessions import leave_session, session_state
+from annotation.domain.crowd_sessions import agree, leave_session, session_state
 from annotation.domain.crowd_settings import change_recruitment
 from annotation.domain.invitations import accept_invitation, invite, invite_back, revoke, split_emails
 from annotation.domain.participation import ParticipationError, join_study
@@ -19,7 +19,7 @@ from annotation.domain.prolific import Arrival, arrive, parse_arrival
 from annotation.domain.studies import StudyError
 from annotation.models import ExternalIdentity, ExternalVisit, Invitation, Participation, Role, Study, User
 from tests.annotation.small_study import SmallStudy, make_person
-from tests.annotation.test_crowd_sessions import agree, make_crowd, work
+from tests.annotation.test_crowd_sessions import make_crowd, work
 
 PID, OTHER = "5f1b2c3d4e5f6a7b8c9d0e1f", "6a1b2c3d4e5f6a7b8c9d0e1f"
 PROLIFIC_STUDY, FIRST_SESSION, SECOND_SESSION = "60aabbccddeeff0011223344", "61aabbccddeeff0011223344", "62" + "a" * 22

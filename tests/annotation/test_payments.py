@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_people import crowd_rows, crowd_totals, filtered, pay_warnings
-from annotation.domain.crowd_sessions import leave_session, session_state
+from annotation.domain.crowd_sessions import agree, leave_session, session_state
 from annotation.domain.crowd_settings import change_recruitment
 from annotation.domain.invitations import accept_invitation, invite
 from annotation.domain.participation import ParticipationError, Step, join_study, next_step
@@ -42,7 +42,7 @@ from annotation.models import (
     User,
 )
 from tests.annotation.small_study import SmallStudy, make_person
-from tests.annotation.test_crowd_sessions import PAID, agree, make_crowd, newcomer, work
+from tests.annotation.test_crowd_sessions import PAID, make_crowd, newcomer, work
 from tests.annotation.test_invitations import OTHER, PID, arrival
 
 LATE = 10**9
@@ -83,7 +83,9 @@ def test_earned_is_approved_then_paid_and_each_once(small: SmallStudy, rhea: Use
     give_bonus(study=study, user=rhea, participation=place, amount="1", reason="after the page was loaded")
     assert mark_paid(study=study, user=rhea, up_to=seen) == 2
     row = crowd_rows(study)[0]
-    assert (row.earned, row.approved, row.bonus, row.paid, row.owed) == (3, 3, Decimal("1.50"), Decimal("3.50"), 1)
+    assert (row.earned, row.approved, row.bonus, row.paid, row.owed) == tuple(
+        Decimal(amount) for amount in ("3", "3", "1.50", "3.50", "1")
+    )
     assert row.unapproved == 0
 
 
@@ -92,7 +94,7 @@ def test_refused_pay_keeps_its_reason_and_frees_the_money(small: SmallStudy, rhe
     with pytest.raises(StudyError, match="Say why"):
         refuse_pay(study=small.study, user=rhea, participation=place, reason=" ")
     assert refuse_pay(study=small.study, user=rhea, participation=place, reason="a script") == 1
-    assert (money_spent(small.study), crowd_rows(small.study)[0].owed) == (0, 0)
+    assert (money_spent(small.study), crowd_rows(small.study)[0].owed) == (Decimal(0), Decimal(0))
     assert PayEntry.objects.get(kind="approved").note == "a script"
 
 
