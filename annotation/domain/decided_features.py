@@ -87,7 +87,7 @@ def rated_part(said: list[Said]) -> dict[str, Any]:
 
     def is_interpretable(level: str) -> bool:
         ratings = [one.payload[level] or 0 for one in said]
-        return sum(rating >= INTERPRETABLE_FROM for rating in ratings) > len(ratings) / 2
+        return bool(sum(rating >= INTERPRETABLE_FROM for rating in ratings) > len(ratings) / 2)
 
     return {
         "category": most_frequent(one.payload["category"] for one in said),
