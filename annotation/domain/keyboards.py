@@ -32,6 +32,9 @@ class Bound(Protocol):
     @property
     def chords(self) -> tuple[str, ...]: ...
 
+    @property
+    def under(self) -> str: ...
+
 
 T = TypeVar("T", bound=Bound)
 
@@ -62,6 +65,7 @@ def clashes(bindings: Iterable[T], keyboard: Mapping[str, str] = QWERTY) -> list
 
 
 def clashes_anywhere(bindings: Iterable[T]) -> list[str]:
-    """The same for all keyboards that are looked after."""
+    """The same for all keyboards looked after; what is under one category never meets what is under another."""
     rows = list(bindings)
-    return sorted({key for keyboard in KEYBOARDS.values() for key in clashes(rows, keyboard)})
+    together = [[b for b in rows if b.under in ("", one)] for one in sorted({b.under for b in rows})]
+    return sorted({key for keyboard in KEYBOARDS.values() for some in together for key in clashes(some, keyboard)})

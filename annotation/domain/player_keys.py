@@ -14,7 +14,10 @@ from annotation.domain.protocols import PROTOCOLS, Kind, Protocol, Question
 
 
 class Binding(NamedTuple):
-    """One thing the player does and the keys that do it; `question` is set where it answers one."""
+    """One thing the player does and the keys that do it; `question` is set where it answers one.
+
+    A category `under` another can be chosen, and has its key, only while that one or one beside it is chosen.
+    """
 
     action: str
     chords: tuple[str, ...]
@@ -23,6 +26,7 @@ class Binding(NamedTuple):
     group: str
     value: int | str | None = None
     question: str = ""
+    under: str = ""
 
     @property
     def name(self) -> str:
@@ -45,6 +49,7 @@ class BindingRow(TypedDict):
     value: int | str | None
     question: str
     name: str
+    under: str
 
 
 UNCHANGEABLE = frozenset({"leave", "focus-left", "focus-right", "focus-up", "focus-down"})
@@ -84,10 +89,12 @@ def question_bindings(questions: Sequence[Question]) -> list[Binding]:
     return bindings
 
 
-def category_bindings(categories: Iterable[tuple[str, str]]) -> list[Binding]:
-    """Bindings of (name, key) pairs."""
+def category_bindings(categories: Iterable[tuple[str, ...]]) -> list[Binding]:
+    """Bindings of (name, key) or (name, key, name of the category it is under)."""
     return [
-        Binding("answer", (f"key:{key}",), key, name, "Category", name, "category") for name, key in categories if key
+        Binding("answer", (f"key:{key}",), key, name, under[0] if under else "Category", name, "category", *under)
+        for name, key, *under in categories
+        if key
     ]
 
 
@@ -114,7 +121,7 @@ RESERVED_KEYS: frozenset[str] = frozenset().union(
 )
 
 
-def bindings_of(questions: Sequence[Question], categories: Iterable[tuple[str, str]]) -> list[Binding]:
+def bindings_of(questions: Sequence[Question], categories: Iterable[tuple[str, ...]]) -> list[Binding]:
     """Everything that a study's player binds."""
     has_category = any(question.kind is Kind.CATEGORY for question in questions)
     bindings = [*SHARED_BINDINGS, *question_bindings(questions)]
@@ -126,7 +133,7 @@ def key_table(bindings: Iterable[Binding]) -> list[BindingRow]:
     return [
         BindingRow(
             action=b.action, chords=list(b.chords), hint=b.hint, help=b.help, group=b.group, value=b.value,
-            question=b.question, name=b.name if b.can_be_changed else "",
+            question=b.question, name=b.name if b.can_be_changed else "", under=b.under,
         )
         for b in bindings
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext
 
+from annotation.domain.categories import player_categories
 from annotation.domain.own_keys import apply_own_keys
 from annotation.domain.participation import current_guideline, session_progress
 from annotation.domain.player_keys import TEXT_BINDING, Binding, bindings_of, key_table
@@ -17,7 +18,7 @@ from annotation.models import Participation, Study, User
 from annotation.views.player_texts import player_texts
 
 ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys", "me")
-LATER_ENDPOINTS = ("session", "leave")
+LATER_ENDPOINTS = ("session", "leave", "notices")
 BREAK_MINUTES = 30
 MOST_BESIDE = 4
 ROOM_BESIDE = 34  # letters that choices beside one another have room for
@@ -56,15 +57,22 @@ def choice_row(choice: Choice) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def category_rows(study: Study) -> list[dict[str, str]]:
-    rows = study.categories.values_list("name", "key")
-    return [{"name": name, "key": key, "json": json.dumps(name)} for name, key in rows]
+def category_rows(study: Study) -> list[dict[str, Any]]:
+    """The categories as buttons, those under each of them with it."""
+    return [with_json(row) | {"children": list(map(with_json, row["children"]))} for row in player_categories(study)]
+
+
+def with_json(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"json": json.dumps(row["name"])}
 
 
 def study_bindings(study: Study, questions: Sequence[Question] | None = None) -> list[Binding]:
     """What the player binds in this study, before anybody's own keys."""
     asked = questions_of(study) if questions is None else questions
-    return [in_words(one) for one in bindings_of(asked, study.categories.values_list("name", "key"))]
+    categories = player_categories(study)
+    keys = [(row["name"], row["key"]) for row in categories]
+    keys += [(child["name"], child["key"], row["name"]) for row in categories for child in row["children"]]
+    return [in_words(one) for one in bindings_of(asked, keys)]
 
 
 def in_words(binding: Binding) -> Binding:
@@ -87,6 +95,7 @@ def base_config(
         "user": user.pk,
         "protocol": protocol.name,
         "protocol_version": study.protocol_version,
+        "study_version": study.version,
         "guideline_version": guideline.version if guideline else 0,
         "layout": layout or protocol.layout,
         "panels": panel_rows(protocol),

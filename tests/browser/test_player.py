@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
-
-from annotation.models import Annotation, ImageReport, Participation, PracticeAnswer, Remark, Slot, Study, Term, User
+from annotation.models import Annotation, ImageReport, Participation, PracticeAnswer, Remark, Slot, Study, Term
+from tests.browser.player_page import answer, n_answers, open_player, shown, sign_in
 from tests.factories import OpenStudy, make_annotator
 from tests.servers import poll
 
@@ -21,43 +19,6 @@ PLAYER = Path(__file__).resolve().parents[2] / "annotation/static/annotation/pla
 BUDGET = 40_000
 PICTURES_OF_TEN = """() => performance.getEntriesByType("resource")
     .filter(({name}) => name.includes("/stimuli/") && !name.includes(".zoom.")).length >= 10"""
-
-
-def sign_in(context: BrowserContext, user: User, url: str) -> None:
-    """A session as signing in makes it, without the detour over the form."""
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    expires = 4_000_000_000.0
-    context.add_cookies([{"name": "sessionid", "value": str(session.session_key), "url": url, "expires": expires}])
-
-
-def open_player(page: Page, user: User, study: Study, url: str) -> None:
-    sign_in(page.context, user, url)
-    page.goto(f"/work/{study.slug}/")
-    page.wait_for_selector("body[data-shown]")
-
-
-def shown(page: Page) -> str | None:
-    return page.get_attribute("body", "data-shown")
-
-
-def answer(page: Page, patches: str = "4", images: str = "e", label: str = "") -> None:
-    """Rate, name and send the item in front by keyboard, and wait until the next one is in its place."""
-    before = shown(page)
-    page.keyboard.press(patches)
-    page.keyboard.press(images)
-    if label:
-        page.keyboard.press("/")
-        page.keyboard.type(label)
-    page.keyboard.press("Enter")
-    page.wait_for_function("before => document.body.dataset.shown !== before", arg=before)
-
-
-def n_answers() -> int:
-    return Annotation.objects.count()
 
 
 def test_ten_answers_by_keyboard_survive_a_cut_network_and_a_closed_browser(

@@ -89,8 +89,22 @@ export class AnswerForm {
       const group = this.#group(name);
       const count = group.querySelector("[data-count]");
       if (count) count.textContent = value.length;
+      this.#offer(group, value);
       this.#paintButtons(name, [...group.querySelectorAll("button[data-value]")]);
       if (value !== UNANSWERED) group.classList.remove("is-missing");
+    }
+  }
+
+  /** Whether the categories under one are shown: it or one of them is chosen. */
+  isOffered(under) {
+    const place = this.root.querySelector(`[data-under="${CSS.escape(under)}"]`);
+    return Boolean(place && !place.hidden);
+  }
+
+  #offer(group, value) {
+    for (const place of group.querySelectorAll("[data-under]")) {
+      const names = [...place.querySelectorAll("button")].map(valueOf);
+      place.hidden = value !== place.dataset.under && !names.includes(value);
     }
   }
 
@@ -99,6 +113,7 @@ export class AnswerForm {
     for (const button of buttons) {
       const isChosen = this.isChosen(name, valueOf(button));
       button.ariaChecked = String(isChosen);
+      button.classList.toggle("is-above", !isChosen && this.isOffered(String(valueOf(button))));
       button.tabIndex = -1;
       if (isChosen) chosen ??= button;
     }
@@ -107,7 +122,8 @@ export class AnswerForm {
 
   /** Arrow keys inside a group of choices, as in any radio group; check boxes are only walked over. */
   moveWithin(button, by) {
-    const buttons = [...button.closest("[data-question]").querySelectorAll("button[data-value]")];
+    const all = [...button.closest("[data-question]").querySelectorAll("button[data-value]")];
+    const buttons = all.filter((one) => one.checkVisibility());
     const next = buttons[(buttons.indexOf(button) + by + buttons.length) % buttons.length];
     next.focus();
     return next.role === "radio" ? next : null;

@@ -31,7 +31,7 @@ export class Controls {
   #keydown(event) {
     const { player } = this;
     const row = player.keymap.find(event);
-    if (!row || player.note.isOpen || player.session.dialog.open) return;
+    if (!row || document.querySelector("dialog[open]:not(#help, #zoom)")) return;
     const { action } = row;
     if (player.help.open) return void (action === "help" && this.#take(event, row));
     if (isTyping(event.target) && !["submit", "leave"].includes(action)) return;

@@ -29,18 +29,15 @@ export function showFeedback(root, questions, feedback) {
 }
 
 /** Cards of the answers that disagree; who gave them is not said. */
-export function showEarlier(place, questions, earlier) {
+export function showEarlier(place, earlier) {
   place.hidden = !earlier?.length;
-  place.replaceChildren(...(earlier ?? []).map((one, index) => card(questions, one, index)));
+  place.replaceChildren(...(earlier ?? []).map(card));
 }
 
-function card(questions, { payload, note }, index) {
+function card({ letter, words }) {
   const article = make("article", "", "earlier");
   const list = document.createElement("dl");
-  for (const question of questions.filter(({ name }) => name in payload)) {
-    list.append(make("dt", question.text), make("dd", wording(question, payload[question.name])));
-  }
-  article.append(make("h3", t("answer_n", { name: String.fromCharCode(65 + index) })), list);
-  if (note) article.append(make("p", note, "muted"));
+  for (const said of words) list.append(make("dt", said.question), make("dd", said.words));
+  article.append(make("h3", t("answer_n", { name: letter })), list);
   return article;
 }

@@ -13,7 +13,7 @@ export class KeySettings {
     root.hidden = !url;
     root.querySelector("[data-reset]").addEventListener("click", () => this.#send({}));
     this.list.addEventListener("click", (event) => this.#listenFor(event.target.closest("button")));
-    root.addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("keydown", (event) => this.#key(event), { capture: true }); // Before the key does what it did.
     this.#fill();
   }
 

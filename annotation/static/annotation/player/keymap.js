@@ -5,20 +5,28 @@
 const TEXT_FIELDS = "input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable=true]";
 
 export class Keymap {
-  constructor(rows) {
+  /** `isOffered` says whether what lies under a category can be chosen now. */
+  constructor(rows, isOffered = () => true) {
+    this.isOffered = isOffered;
     this.use(rows);
   }
 
   use(rows) {
     this.rows = rows.map((row) => ({ ...row }));
     this.byChord = new Map();
-    for (const row of this.rows) for (const chord of row.chords) this.byChord.set(chord, row);
+    for (const row of this.rows) {
+      for (const chord of row.chords) this.byChord.set(chord, [...(this.byChord.get(chord) ?? []), row]);
+    }
   }
 
   /** The row an event asks for, or undefined. Control, Alt and Meta belong to the browser. */
   find(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return undefined;
-    return this.byChord.get(placeOf(event)) ?? this.byChord.get(letterOf(event));
+    return this.#bound(placeOf(event)) ?? this.#bound(letterOf(event));
+  }
+
+  #bound(chord) {
+    return this.byChord.get(chord)?.find(({ under }) => !under || this.isOffered(under));
   }
 
   row(action, value, question) {

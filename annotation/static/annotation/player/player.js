@@ -60,7 +60,7 @@ class Player {
     this.remarks = new Remarks(this, this.note);
     this.revisions = new Revisions(this);
     this.session = new Session(document.body, config.urls, { onLeft: () => this.#left() });
-    this.keymap = new Keymap(config.keys);
+    this.keymap = new Keymap(config.keys, (under) => this.answer.isOffered(under));
     new KeySettings($("#key-settings"), { url: config.urls.keys, own: config.own_keys }, this.keymap, () => this.#hint());
     const label = $("#answer [role=combobox]");
     this.typeahead = label && new Typeahead(label, $("#terms"), config.urls.terms);
@@ -76,6 +76,7 @@ class Player {
     this.of = this.config.session_length;
     this.#showProgress();
     this.session.refresh();
+    this.session.tell($("#notices"));
     await this.advance();
   }
 
@@ -120,6 +121,7 @@ class Player {
 
   #acknowledged(reply) {
     if (reply.stored === "late_extra") this.status.say(t("late_extra"));
+    if (reply.warning) this.status.say(reply.warning);
     if (this.machine.is("rest")) this.session.refresh();
     if (this.machine.is("waiting", "signedout")) this.advance();
   }
@@ -185,7 +187,7 @@ class Player {
     this.timing?.finish();
     this.typeahead?.close();
     this.machine.go("showing", entry);
-    showEarlier($("[data-earlier]"), this.config.questions, entry.item.earlier);
+    showEarlier($("[data-earlier]"), entry.item.earlier);
     this.board.setOverlay(true);
     this.board.show(entry.item, entry.pictures);
     this.answer.reset(payload);
@@ -241,6 +243,7 @@ class Player {
     if (this.machine.is("rest", "break")) return this.#goOn();
     if (!this.machine.is("showing") || !this.entry || this.isSending) return undefined;
     if (this.#isTooEarly) return this.status.say(t("look_first"));
+    if (this.typeahead?.settles && !this.typeahead.settles()) return undefined;
     if (this.answer.missing.length) return this.#complain();
     this.isSending = true;
     try {
@@ -275,6 +278,7 @@ class Player {
     this.entry = null;
     this.machine.go(state);
     if (state === "rest") this.session.refresh();
+    this.session.tell($("#notices"));
     return this.#showProgress();
   }
 

@@ -12,6 +12,10 @@ async function ask(url, options) {
   }
 }
 
+function line(tag, textContent) {
+  return Object.assign(document.createElement(tag), { textContent });
+}
+
 export class Session {
   constructor(root, urls, { onLeft }) {
     Object.assign(this, { root, urls, onLeft });
@@ -29,14 +33,15 @@ export class Session {
     this.isOver = isOver;
     document.body.classList.toggle("is-over", Boolean(isOver));
     for (const button of this.root.querySelectorAll("[data-action=quit]")) button.hidden = !mayLeave || isOver;
-    if (isOver && code) this.#show(code, url);
+    if (isOver && (code || url)) this.#show(code, url);
   }
 
   #show(code, url) {
     this.code = code;
     for (const place of this.root.querySelectorAll("[data-completion]")) {
-      place.hidden = !code;
+      place.hidden = !code && !url;
       place.querySelector("[data-code]").textContent = code;
+      place.querySelector("[data-code]").parentElement.hidden = !code;
       const link = place.querySelector("[data-finish]");
       link.hidden = !url;
       if (url) link.href = url;
@@ -59,6 +64,16 @@ export class Session {
     this.dialog.close();
     this.#show(code, url);
     return this.onLeft();
+  }
+
+  /** What researchers answered to the person's remarks, once. */
+  async tell(dialog) {
+    if (!this.urls.notices || dialog.open) return;
+    const { notices } = await ask(this.urls.notices, { method: "GET" });
+    if (!notices?.length || dialog.open) return;
+    dialog.querySelector("dl").replaceChildren(...notices.flatMap(({ remark, reply }) => [line("dt", remark), line("dd", reply)]));
+    dialog.showModal();
+    dialog.onclose = () => ask(this.urls.notices, { body: { seen: notices.map(({ id }) => id) } });
   }
 
   /** The person's own figures, for the help page: never anybody else's. */
