@@ -107,8 +107,9 @@ def _marker(marker: str, x: float, y: float) -> str:
 
 def _legend(series: Sequence[Series], y: float) -> list[str]:
     parts = []
+    left, step = (LABEL_WIDTH, 150) if len(series) <= 2 else (20, (LABEL_WIDTH + PLOT_WIDTH) / len(series))
     for index, one in enumerate(series):
-        x = LABEL_WIDTH + 150 * index
+        x = left + step * index
         mark = _marker(MARKERS[index % len(MARKERS)], x + 5, y - 4)
         name = f'<text class="plot-key" x="{x + 16}" y="{y}">{escape(one.name)}</text>'
         parts.append(f'<g class="{one.css_class}">{mark}{name}</g>')

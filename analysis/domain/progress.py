@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from analysis.domain.answers import collect, rows_of_study
 from analysis.domain.report import FAMILIES, subject_of
-from analysis.domain.reports.frame import Line, scope_of
+from analysis.domain.reports.frame import Section, scope_of
 from analysis.statistics.categories import wilson
 from annotation.models import Annotation, Role, Study
 
@@ -64,7 +64,7 @@ class Progress(NamedTuple):
     days: list[Day]
     workers: list[Worker]
     forecast: Forecast
-    agreement: list[Line]
+    agreement: Section | None  # None: the protocol compares answers with the truth
     n_core_items: int
 
 
@@ -132,20 +132,20 @@ def _workers(study: Study) -> list[Worker]:
     return workers
 
 
-def _cached_agreement(study: Study) -> tuple[list[Line], int]:
+def _cached_agreement(study: Study) -> tuple[Section | None, int]:
     key = f"core-agreement:{study.pk}:{study.created_at.timestamp()}:{study.n_slots_done // 50}"
-    found: tuple[list[Line], int] | None = cache.get(key)
+    found: tuple[Section | None, int] | None = cache.get(key)
     if found is None:
         found = _agreement(study)
         cache.set(key, found, SECONDS)
     return found
 
 
-def _agreement(study: Study) -> tuple[list[Line], int]:
+def _agreement(study: Study) -> tuple[Section | None, int]:
     subject = subject_of(study)
     answers = collect(
         rows_of_study(study, only_core=True), protocol=subject.protocol, options=subject.options,
         include_simulated=study.is_simulated,
     )  # fmt: skip
     section = FAMILIES[study.protocol].agreement(scope_of(answers), subject)
-    return ([] if section is None else section.lines), answers.n_items
+    return section, answers.n_items

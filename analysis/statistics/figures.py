@@ -14,6 +14,9 @@ import numpy.typing as npt
 FEW_ANNOTATORS = 8
 """Below this the differences between annotators dominate and more items do not help (research/annotation.md §3)."""
 
+TOLD_FROM = 0.01
+"""A share of undefined resamples below this moves no interval that one could see."""
+
 
 class Figure(NamedTuple):
     """`low` and `high` bound the 95 % interval; None where it cannot be computed."""
@@ -57,7 +60,7 @@ def with_interval(
     """
     defined = resampled[np.isfinite(resampled)]
     notes = [note] if note else []
-    if defined.size < resampled.size:
+    if resampled.size - defined.size > TOLD_FROM * resampled.size:
         notes.append(
             f"undefined in {resampled.size - defined.size} of {resampled.size} resamples, left out of the interval"
         )

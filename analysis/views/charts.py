@@ -39,11 +39,11 @@ def charts_of(report: Report, hidden: Collection[str] = ()) -> list[Chart]:
     for section in report.sections:
         lines = [line for line in section.lines if line.series not in hidden]
         if lines:
-            charts.append(_chart(section, lines))
+            charts.append(chart_of(section, lines))
     return charts
 
 
-def _chart(section: Section, lines: list[Line]) -> Chart:
+def chart_of(section: Section, lines: list[Line]) -> Chart:
     labels = list(dict.fromkeys(line.name for line in lines))
     names = list(dict.fromkeys(line.series for line in lines))
     by_place = {(line.series, line.name): line.figure for line in lines}

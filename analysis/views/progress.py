@@ -12,8 +12,10 @@ from annotation.models import Role, Study
 def progress_context(study: Study) -> dict[str, Any]:
     from analysis.domain.progress import progress_of
     from analysis.plots import bar_chart
+    from analysis.views.charts import chart_of
 
     progress = progress_of(study)
+    agreement = progress.agreement
     people = study.participations.filter(role=Role.ANNOTATOR)
     days = [(f"{day.at:%d %b}", day.n) for day in progress.days]
     speed = [(one.name, one.n) for one in progress.speed]
@@ -24,6 +26,7 @@ def progress_context(study: Study) -> dict[str, Any]:
         "n_active": people.filter(n_done__gt=0).count(),
         "percent": round(100 * study.n_slots_done / study.n_slots) if study.n_slots else 0,
         "can_unblind": study.state == Study.State.CLOSED,
+        "agreement": chart_of(agreement, agreement.lines) if agreement and agreement.lines else None,
         "days_svg": mark_safe(bar_chart(days, "answers", "Answers per day")) if days else "",
         "speed_svg": mark_safe(bar_chart(speed, "answers", "Seconds in view")) if sum(n for _, n in speed) else "",
     }

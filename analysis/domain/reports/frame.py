@@ -182,11 +182,11 @@ def lines_by(partition: Partition, scope: Scope, figure_of: FigureOf, series: st
 
 
 def sections_by_part(scope: Scope, figure_of: FigureOf, *, what: str, statement: str, axis: Axis) -> list[Section]:
-    """By block and condition always, by dictionary and variant where there are several."""
+    """By block always, by condition, dictionary and variant where there are several."""
     sections = []
     for partition in PARTITIONS:
         lines = lines_by(partition, scope, figure_of)
-        if partition.group in {"block", "condition"} or len(lines) > 1:
+        if partition.group == "block" or len(lines) > 1:
             sections.append(Section(partition.group, f"{what} {partition.title}", statement, axis, lines))
     return sections
 

@@ -17,6 +17,7 @@ from analysis.statistics.bradley_terry import (
     strengths,
 )
 from analysis.statistics.categories import choice_shares, share
+from analysis.statistics.figures import Figure
 from analysis.statistics.measured import make_measured
 
 
@@ -49,9 +50,7 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     real = scope_of(answers).real()
     found = fitted(real)
     names = sets_of(real)
-    ends = [end for one in (*found.of_sets, *found.differences) for end in (one.low, one.high) if end is not None]
-    reach = float(np.ceil(2 * max([abs(end) for end in ends], default=1.0)) / 2)
-    axis = Axis(-reach, reach, "log-strength, 95 % interval", 0.0, "no difference")
+    axis = _axis([*found.of_sets, *found.differences])
     words = "How easily the features of a dictionary are described, against the mean of all dictionaries; ties count."
     between = "Log-strength of the first less that of the second; 0.41 is 60 to 40 among decided answers."
     strong = Section(
@@ -65,7 +64,7 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     )  # fmt: skip
     agreed = agreement(real, subject)
     repeats = repeats_section(answers, {"outcome": "outcome"})
-    return [strong, different, *_blocks(real, names, axis), _ties(real), agreed] + ([repeats] if repeats else [])
+    return [strong, different, *_blocks(real, names), _ties(real), agreed] + ([repeats] if repeats else [])
 
 
 def agreement(real: Scope, subject: Subject) -> Section:
@@ -77,7 +76,7 @@ def notes(scope: Scope) -> list[tuple[str, str]]:
     return []
 
 
-def _blocks(real: Scope, names: list[str], axis: Axis) -> list[Section]:
+def _blocks(real: Scope, names: list[str]) -> list[Section]:
     """For two dictionaries, their difference block by block."""
     blocks = real.present(lambda fact: fact.block)
     if len(names) != 2 or len(blocks) < 2:
@@ -87,7 +86,15 @@ def _blocks(real: Scope, names: list[str], axis: Axis) -> list[Section]:
         part = real.where(real.is_fact(lambda fact, block=block: fact.block == block))  # type: ignore[misc]
         lines += [Line("", f"block {block}", one) for one in fitted(part).differences]
     title = f"Log-strength of {names[0]} less {names[1]}, by block"
+    axis = _axis([line.figure for line in lines])
     return [Section("block", title, "The same difference within each block.", axis, lines)]
+
+
+def _axis(figures: list[Figure]) -> Axis:
+    """Wide enough for every interval."""
+    ends = [abs(end) for one in figures for end in (one.low, one.high, one.value) if end is not None]
+    reach = float(np.ceil(2 * max(ends, default=1.0)) / 2)
+    return Axis(-reach, reach, "log-strength, 95 % interval", 0.0, "no difference")
 
 
 def _ties(real: Scope) -> Section:

@@ -31,10 +31,10 @@ class Asked(NamedTuple):
     codes: npt.NDArray[np.int8]
     n_categories: int
     scale: Scale
+    second: str = ""  # what the second of two categories is, whose prevalence is told
 
 
-def agreement_section(scope: Scope, asked: list[Asked], prevalence_of: dict[str, int] | None = None) -> Section:
-    """`prevalence_of`: per series, the category whose prevalence is told (the last, where it is not said)."""
+def agreement_section(scope: Scope, asked: list[Asked]) -> Section:
     lines: list[Line] = []
     prevalence = []
     for one in asked:
@@ -42,8 +42,9 @@ def agreement_section(scope: Scope, asked: list[Asked], prevalence_of: dict[str,
         ratings = scope.ratings(one.codes).told()
         found = agreement(ratings, rng(), n_categories=one.n_categories, scale=one.scale, of=of)
         lines += _agreement_lines(one, found, is_alone=len({other.what for other in asked}) == 1)
-        if one.scale is Scale.NOMINAL and one.n_categories == 2:
-            prevalence.append(f"{one.series or one.what} {100 * found.prevalence[1]:.0f} %")
+        if one.second:
+            level = f"{one.series} level: " if one.series else ""
+            prevalence.append(f"{level}{one.second} {100 * found.prevalence[1]:.0f} %")
     told = f" ({'; '.join(prevalence)} of judgements)" if prevalence else ""
     statement = (
         "Agreement of different annotators on the same item. Alpha falls where nearly all answers are alike, raw "

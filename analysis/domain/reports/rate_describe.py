@@ -132,5 +132,5 @@ def agreement(real: Scope, subject: Subject) -> Section:
         values = real.number(level)
         verdicts = (1 + (values >= INTERPRETABLE_FROM)).astype(np.int8)
         asked.append(Asked(level, "answers 1 to 4", values, N_CATEGORIES, Scale.ORDINAL))
-        asked.append(Asked(level, "yes or no", verdicts, 2, Scale.NOMINAL))
+        asked.append(Asked(level, "yes or no", verdicts, 2, Scale.NOMINAL, "interpretable"))
     return agreement_section(real, asked)

@@ -62,7 +62,7 @@ def _overall(scope: Scope, chance: float) -> Section:
     minus = accuracy(real.measured("right"), rng(), of="accuracy minus chance, every feature", minus=chance)
     lines = [Line("", "share right", share_right(real, "every feature")), Line("", "accuracy minus chance", minus)]
     statement = f"Share of answers on features that are right, and how far above chance ({chance:.2f}) it lies."
-    return Section("overall", "Accuracy", statement, Axis(0.0, 1.0, "share, 95 % interval", chance, "chance"), lines)
+    return Section("overall", "Accuracy", statement, Axis(0.0, 1.0, "share, 95 % interval"), lines)
 
 
 def sections(answers: Answers, subject: Subject) -> list[Section]:
@@ -88,7 +88,7 @@ def agreement(real: Scope, subject: Subject) -> Section:
         codes = (real.number("cell") + 1).astype(np.int8)
         asked = Asked("", "the place chosen", codes, max(5, int(codes.max(initial=1))), Scale.NOMINAL)
     else:
-        asked = Asked("", "the choice", (real.number("right") + 1).astype(np.int8), 2, Scale.NOMINAL)
+        asked = Asked("", "the choice", (real.number("right") + 1).astype(np.int8), 2, Scale.NOMINAL, "right")
     return agreement_section(real, [asked])
 
 

@@ -119,4 +119,6 @@ def agreement(real: Scope, subject: Subject) -> Section:
     apart = real._replace(
         item=(real.item[:, None].astype(np.int64) * n + np.arange(n)).ravel(), annotator=np.repeat(real.annotator, n)
     )
-    return agreement_section(apart, [Asked("", "fits or not", (1 + bits.ravel()).astype(np.int8), 2, Scale.NOMINAL)])
+    return agreement_section(
+        apart, [Asked("", "fits or not", (1 + bits.ravel()).astype(np.int8), 2, Scale.NOMINAL, "fits")]
+    )

@@ -72,23 +72,14 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     column, words = NAMES[subject.protocol]
     real = scope.real()
     found = [_overall(real, column, words), *(_bins(real) if column == "same" else [])]
-    found += sections_by_part(
+    parts = sections_by_part(
         scope,
         lambda part, name: share_by_majority(part, column, words, name),
         what=f"Share {words}",
         statement=f"How many are {words} by the majority of their judgements; a tie is no majority.",
         axis=AXIS,
     )
-    found += [
-        part._replace(group=f"{part.group}-judgements")
-        for part in sections_by_part(
-            scope,
-            lambda part, name: share_yes(part, column, words, name),
-            what=f"Share of judgements {words}",
-            statement=f"Of the judgements that could tell, how many are: {words}.",
-            axis=AXIS,
-        )
-    ]
+    found += [part for part in parts if part.group != "variant" or column != "same"]
     found.append(agreement(real, subject))
     repeats = repeats_section(answers, {column: words})
     return found + ([repeats] if repeats else [])
@@ -96,7 +87,7 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
 
 def agreement(real: Scope, subject: Subject) -> Section:
     codes = (1 + real.number(NAMES[subject.protocol][0])).astype(np.int8)  # 0 cannot tell, 1 no, 2 yes
-    return agreement_section(real, [Asked("", "yes or no", codes, 2, Scale.NOMINAL)])
+    return agreement_section(real, [Asked("", "yes or no", codes, 2, Scale.NOMINAL, "yes")])
 
 
 def notes(scope: Scope) -> list[tuple[str, str]]:
@@ -121,11 +112,10 @@ def _bins(real: Scope) -> list[Section]:
     )  # fmt: skip
     lines = []
     for one in sorted(found, key=lambda one: one.mean_cosine):
-        null = "" if np.isnan(one.mean_null_percentile) else f"null percentile {one.mean_null_percentile:.1f}"
-        note = "; ".join(filter(None, [one.matched.note, null]))
-        lines.append(Line("", f"cosine {one.name}", one.matched._replace(note=note)))
+        null = "" if np.isnan(one.mean_null_percentile) else f", null {one.mean_null_percentile:.0f} %"
+        lines.append(Line("", f"{one.name}{null}", one.matched))
     statement = (
         "Of the judgements that could tell, how many call the pair the same, by the cosine of the two decoder "
-        "directions. The note says where the bin's cosines lie among those of random dictionaries."
+        "directions. Null: the percentile of these cosines among those of random dictionaries of the same size."
     )
     return [Section("bins", "Share matched by cosine", statement, AXIS, lines)]
