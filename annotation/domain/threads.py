@@ -19,6 +19,7 @@ from annotation.models import ImageReport, Item, Participation, Remark, Reply, R
 
 TEXT_LENGTH = 4000
 MOST_NOTICES = 20
+MOST_COUNTED = 100
 
 
 class ThreadError(Exception):
@@ -71,12 +72,15 @@ def unresolved_counts(studies: Iterable[Study]) -> dict[int, int]:
 
 
 def unresolved_for(user: User) -> int:
-    """What waits for this person: in the studies they own or are a researcher of."""
+    """What waits for this person in the studies they own or are a researcher of; every page asks, so no more is read
+    than a badge can say.
+    """
     mine = Study.objects.filter(
         Q(created_by=user) | Q(pk__in=Participation.objects.filter(user=user, role=Role.RESEARCHER).values("study_id"))
     )
-    n_remarks = Remark.objects.filter(open_remarks(), item__study__in=mine).count()
-    return n_remarks + ImageReport.objects.filter(study__in=mine, resolved_at=None).count()
+    remarks = Remark.objects.filter(open_remarks(), item__study__in=mine).order_by().values_list("pk")
+    reports = ImageReport.objects.filter(study__in=mine, resolved_at=None).order_by().values_list("pk")
+    return len(remarks[:MOST_COUNTED]) + len(reports[:MOST_COUNTED])
 
 
 def reply_to(*, remark: Remark, author: User, text: str) -> Reply:

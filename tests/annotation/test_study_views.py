@@ -30,8 +30,20 @@ from tests.annotation.launchable_study import Launchable, finish_run, make_launc
 from tests.factories import OpenStudy, make_annotation, make_annotator, make_draft_study, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
-READ_PAGES = ("", "guideline/", "reference/", "people/", "launch/", "progress/", "preview/", "remarks/")
-EDIT_PAGES = ("edit/", "categories/")
+READ_PAGES = (
+    "categories/",
+    "vocabulary/",
+    "review/",
+    "",
+    "guideline/",
+    "reference/",
+    "people/",
+    "launch/",
+    "progress/",
+    "preview/",
+    "remarks/",
+)
+EDIT_PAGES = ("edit/",)
 FORM = {
     "name": "What they see", "description": "", "n_features": 6, "n_density_bands": 2, "blocks": "", "seed": 5,
     "feature_ids": "", "min_images": 16, "max_prefix_share": 50, "prefix_rule": "exclude", "overlap": 1,
@@ -93,7 +105,16 @@ def test_a_study_is_changed_by_its_owner_and_administrators(launchable: Launchab
     for page in EDIT_PAGES:
         found = statuses(f"/studies/{launchable.study.slug}/{page}", people)
         assert found == {"owner": 200, "administrator": 200} | refused, page
-    for page in (*EDIT_PAGES, "guideline/", "reference/", "people/", "launch/", "state/", "reports/1/"):
+    for page in (
+        *EDIT_PAGES,
+        "guideline/",
+        "reference/",
+        "people/",
+        "launch/",
+        "state/",
+        "reports/1/",
+        "categories/change/",
+    ):
         address = f"/studies/{launchable.study.slug}/{page}"
         assert {name: people[name].post(address).status_code for name in refused} == refused, page
 
@@ -341,8 +362,10 @@ def test_remarks_and_reports_are_read_by_item_and_code(artifact_root: Path) -> N
         uuid=uuid.uuid4(), image=image, study=here.study, reporter=ada, reason="Disturbing"
     )
     address = f"/studies/{here.study.slug}/remarks/"
-    assert [remark.kind for remark in client.get(address).context["remarks"]] == ["comment", "flag"]
-    assert [remark.text for remark in client.get(address, {"kind": "comment"}).context["remarks"]] == ["two shapes"]
+    assert [remark.kind for remark in client.get(address).context["page"].object_list] == ["comment", "flag"]
+    assert [remark.text for remark in client.get(address, {"kind": "comment"}).context["page"].object_list] == [
+        "two shapes"
+    ]
     page = client.get(address).content.decode()
     assert (ada.annotator_code in page, "Disturbing" in page, ">ada<" in page, "blocks." in page) == (
         True, True, False, False,
