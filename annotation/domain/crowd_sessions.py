@@ -17,14 +17,17 @@ from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from annotation.domain.assignment import cohort_named
 from annotation.domain.crowd_consent import recruitment_of, session_length
 from annotation.domain.crowd_money import earned_by, session_price
 from annotation.domain.participation import ParticipationError, give_consent, is_over, require_open
 from annotation.domain.payments import money_spent
 from annotation.domain.queue import give_back
+from annotation.domain.repeats import begin_return
 from annotation.models import Annotation, Participation, PayEntry, Recruitment, Slot, Study, WorkSession
 
 Ending = WorkSession.Ending
+RETURNED = "invited return"
 LONGEST_LOOK_MS = 600_000  # at one item; beyond it somebody has gone for coffee
 
 
@@ -65,7 +68,11 @@ def begin_session(*, participation: Participation, is_return: bool = False) -> W
         )  # fmt: skip
         place.session_from, place.session_to = place.n_done, place.n_done + session.length
         place.is_return, place.queue_empty_at = is_return, None
-        place.save(update_fields=["session_from", "session_to", "is_return", "queue_empty_at"])
+        if is_return and place.cohort_id is None:
+            place.cohort = cohort_named(study, RETURNED)
+        place.save(update_fields=["session_from", "session_to", "is_return", "queue_empty_at", "cohort"])
+        if is_return:
+            begin_return(participation=place)
     copy_counters(place, participation)
     return session
 

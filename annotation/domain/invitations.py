@@ -18,6 +18,7 @@ from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from annotation.domain.assignment import cohort_named
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_sessions import begin_session
 from annotation.domain.participation import ParticipationError, admit, require_open
@@ -42,6 +43,7 @@ def invite(
     expires_at: datetime | None = None,
 ) -> list[Invitation]:  # fmt: skip
     """Single-use links, one for each e-mail address and so many without a name; raises StudyError."""
+    batch = " ".join(batch.split())[:60]
     wanted = [*settle_emails(study, emails), *([""] * n_anonymous)]
     if not 0 < len(wanted) <= MOST_AT_ONCE:
         raise StudyError(f"{len(wanted)} invitations are asked for; it can be 1 to {MOST_AT_ONCE} at once.")
@@ -49,10 +51,10 @@ def invite(
         raise StudyError("The invitations would expire before they are sent; choose a later day.")
     with transaction.atomic():
         made = Invitation.objects.bulk_create(
-            Invitation(study=study, email=email, batch=batch[:60], expires_at=expires_at, created_by=user)
+            Invitation(study=study, email=email, batch=batch, expires_at=expires_at, created_by=user)
             for email in wanted
         )
-        log_event(study, user, "invited", n_invitations=len(made), batch=batch[:60])
+        log_event(study, user, "invited", n_invitations=len(made), batch=batch)
     return made
 
 
@@ -165,6 +167,9 @@ def place_for(invitation: Invitation, user: User | None) -> Participation:
         if identity is not None:
             return place_of_identity(identity)
     place = admit(study=invitation.study, user=user, came_by=Participation.CameBy.INVITATION)
+    if invitation.batch:  # work can be reserved for those of a batch
+        place.cohort = cohort_named(invitation.study, invitation.batch)
+        place.save(update_fields=["cohort"])
     if invitation.email:
         keep_identity(participation=place, source=EMAIL, external_id=invitation.email)
     return place
@@ -200,7 +205,7 @@ def require_usable(invitation: Invitation) -> None:
         raise ParticipationError(_("This study takes nobody by invitation any more; thank you for your interest."))
 
 
-def begin_return(*, participation: Participation) -> bool:
+def use_return(*, participation: Participation) -> bool:
     """Use the person's open return invitation, if they have one: for those who come back another way than its link."""
     with transaction.atomic():
         invitation = open_returns(participation.study).filter(participation=participation)

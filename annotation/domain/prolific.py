@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_consent import recruitment_of
-from annotation.domain.invitations import begin_return
+from annotation.domain.invitations import use_return
 from annotation.domain.participation import ParticipationError, admit, require_open
 from annotation.domain.retention import find_identity, keep_identity, place_of_identity
 from annotation.models import ExternalIdentity, ExternalVisit, Participation, Recruitment, Study
@@ -65,7 +65,7 @@ def arrive(*, study: Study, arrival: Arrival) -> Participation:
     ExternalVisit.objects.get_or_create(
         identity=identity, external_session=arrival.session_id, defaults={"external_study": arrival.study_id}
     )
-    begin_return(participation=participation)
+    use_return(participation=participation)
     return participation
 
 

@@ -17,7 +17,7 @@ from annotation.domain.invitations import accept_invitation, invite, invite_back
 from annotation.domain.participation import ParticipationError, join_study
 from annotation.domain.prolific import Arrival, arrive, parse_arrival
 from annotation.domain.studies import StudyError
-from annotation.models import ExternalIdentity, ExternalVisit, Invitation, Participation, Role, Study, User
+from annotation.models import Annotation, ExternalIdentity, ExternalVisit, Invitation, Participation, Role, Study, User
 from tests.annotation.small_study import SmallStudy, make_person
 from tests.annotation.test_crowd_sessions import make_crowd, work
 
@@ -136,6 +136,7 @@ def test_links_for_addresses_and_without_a_name(small: SmallStudy, rhea: User) -
     made = invite(study=small.study, user=rhea, emails=emails, n_anonymous=2, batch="may")
     assert [one.email for one in made] == ["ada@example.org", "bob@example.org", "", ""]
     assert len({one.token for one in made}) == 4
+    assert str(accept_invitation(token=made[0].token, user=None).cohort) == "may"
     more = invite(study=small.study, user=rhea, emails=["ada@example.org", "cy@example.org"])
     assert [one.email for one in more] == ["cy@example.org"]
 
@@ -160,7 +161,7 @@ def test_wrong_invitations_are_refused_whole(
 def test_a_link_lets_one_person_in_once(small: SmallStudy, rhea: User) -> None:
     one = invite(study=small.study, user=rhea, n_anonymous=1)[0]
     place = accept_invitation(token=one.token, user=None, visit="page 1")
-    assert place.came_by == "invitation"
+    assert (place.came_by, place.cohort) == ("invitation", None)
     assert accept_invitation(token=one.token, user=None, visit="page 1") == place  # a double click
     assert accept_invitation(token=one.token, user=place.user) == place  # the same person, later
     for user, visit in ((None, "page 2"), (None, ""), (make_person("eve"), "")):
@@ -238,6 +239,7 @@ def finished(small: SmallStudy, *, days_ago: int, pid: str = PID) -> Participati
 
 def test_people_are_invited_back_after_some_days_and_once(small: SmallStudy, rhea: User) -> None:
     due, early = finished(small, days_ago=2), finished(small, days_ago=0, pid=OTHER)
+    Annotation.objects.update(received_at=timezone.now() - timedelta(days=2))
     assert invite_back(study=small.study, user=rhea) == (1, 0, 1)
     assert invite_back(study=small.study, user=rhea) == (0, 1, 1)
     invitation = Invitation.objects.get()
@@ -245,6 +247,8 @@ def test_people_are_invited_back_after_some_days_and_once(small: SmallStudy, rhe
     place = accept_invitation(token=invitation.token, user=None)
     assert (place.pk, place.is_return, place.session_from, place.session_to) == (due.pk, True, 5, 10)
     assert place.work_sessions.get(number=2).is_return
+    place.refresh_from_db()
+    assert (place.n_repeats, str(place.cohort)) == (1, "invited return")  # own items to be shown again
     work(small, place, 5)
     assert session_state(participation=place).is_over
     place.refresh_from_db()
