@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 
 from workers.stimuli.feature_images import ActiveImage, FeatureImages
-from workers.stimuli.plan import IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
 from workers.stimuli.sources import NO_CONTRAST, Sources
 
@@ -38,12 +38,12 @@ def draw_members(found: FeatureImages, n: int, rng: random.Random) -> list[Activ
 
     The last is the one taken out: only its place is shown.
     """
+    if len(found.active) < n:
+        raise IneligibleError(f"The feature has {counted(len(found.active), 'activating image')}; {n} are needed.")
     bands = [members for members in found.bands().values() if len(members) >= n - 1]
-    if not bands or len(found.active) < n:
-        counts = [len(members) for members in found.bands().values()]
-        raise IneligibleError(
-            f"No range of strength has {n - 1} activating images beside one more; it has {max(counts, default=0)}."
-        )
+    if not bands:
+        most = max(len(members) for members in found.bands().values())
+        raise IneligibleError(f"No range of strength has {n - 1} activating images; {most} is the most.")
     members = rng.choice(bands)
     chosen = rng.sample(members, min(n, len(members)))
     if len(chosen) < n:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.stimuli.feature_images import ActiveImage
-from workers.stimuli.plan import IneligibleError
+from workers.stimuli.plan import IneligibleError, counted
 from workers.stimuli.rendering import Cell
 
 
@@ -47,5 +47,7 @@ def references(own: Sequence[ActiveImage], matched: Sequence[ActiveImage], n: in
     """The strongest n with their maps, cut to those of the matched feature's strongest n."""
     for images, whose in ((own, "The feature"), (matched, "The feature it is matched to")):
         if len(images) < n:
-            raise IneligibleError(f"{whose} has {len(images)} activating images for its references; {n} are needed.")
+            raise IneligibleError(
+                f"{whose} has {counted(len(images), 'activating image')} for its references; {n} are needed."
+            )
     return [as_strong_as(one, model) for one, model in zip(own[:n], matched[:n], strict=True)]

@@ -6,7 +6,7 @@ Serves the comparison of feature sets and the alignment of two dictionaries. Whi
 from __future__ import annotations
 
 from workers.stimuli.matching import references
-from workers.stimuli.plan import IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Panel
 from workers.stimuli.sources import Sources
 
@@ -20,7 +20,9 @@ def compose(line: PlanLine, sources: Sources) -> Board:
     own = sources.roles(line.feature).reference.active
     other = sources.roles(line.other).reference.active
     if len(other) < n:
-        raise IneligibleError(f"The second feature has {len(other)} activating images to show; {n} are needed.")
+        raise IneligibleError(
+            f"The second feature has {counted(len(other), 'activating image')} to show; {n} are needed."
+        )
     shown = references(own, sources.roles(line.matched).reference.active, n)
     sides = {"feature": shown, "other": [one.shown() for one in other[:n]]}
     left, right = ("feature", "other") if line.generator().random() < 0.5 else ("other", "feature")

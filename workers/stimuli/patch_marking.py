@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from workers.stimuli.matching import references
-from workers.stimuli.plan import IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
 from workers.stimuli.sources import Sources, spread_over_bands
 
@@ -20,7 +20,9 @@ def compose(line: PlanLine, sources: Sources) -> Board:
     n = line.count("n_images", N_IMAGES)
     shown = references(own.reference.active, matched.reference.active, line.count("n_references", N_REFERENCES))
     if len(own.query.active) < n:
-        raise IneligibleError(f"The feature has {len(own.query.active)} activating images to mark; {n} are needed.")
+        raise IneligibleError(
+            f"The feature has {counted(len(own.query.active), 'activating image')} to mark; {n} are needed."
+        )
     queries = spread_over_bands(own.query.bands(), n, rng)
     rng.shuffle(queries)
     asked = Panel("queries", "images", [Cell(one.image) for one in queries], QUERY_SIDE)

@@ -15,6 +15,11 @@ class IneligibleError(Exception):
     """The item cannot be built from what its feature has; the message is the reason that people read."""
 
 
+def counted(n: int, noun: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class FeatureKey(NamedTuple):
     """A feature of a plan."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from workers.stimuli.feature_images import ActiveImage, FeatureImages
 from workers.stimuli.matching import references
-from workers.stimuli.plan import IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
 from workers.stimuli.sources import NO_CONTRAST, Similarity, Sources, nearest
 
@@ -66,7 +66,9 @@ def contrast_cells(own: Sequence[int], matched: Sequence[int], n: int) -> list[C
     if not own:
         raise IneligibleError(NO_CONTRAST)
     if len(own) < wanted:
-        raise IneligibleError(f"The feature has {len(own)} contrast images for its references; {wanted} are needed.")
+        raise IneligibleError(
+            f"The feature has {counted(len(own), 'contrast image')} for its references; {wanted} are needed."
+        )
     return [Cell(image) for image in own[:wanted]]
 
 

@@ -11,7 +11,7 @@ import random
 from typing import Any, NamedTuple
 
 from workers.stimuli.feature_images import ActiveImage, FeatureImages
-from workers.stimuli.plan import IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
 from workers.stimuli.sources import NO_CONTRAST, Similarity, Sources, nearest, spread_over_bands
 
@@ -60,7 +60,7 @@ def draw_probes(
     for there, wanted, word in ((found.active, n_active, "activating"), (found.silent, n_silent, "contrast")):
         if len(there) < wanted:
             raise IneligibleError(
-                f"The feature has {len(there)} {word} images kept for verification; {wanted} are needed."
+                f"The feature has {counted(len(there), f'{word} image')} kept for verification; {wanted} are needed."
             )
     active = spread_over_bands(found.bands(), max(n_active, min(n_hard, len(found.active))), rng)
     hard = hard_probes(active, list(found.silent), n_hard, similarity)
