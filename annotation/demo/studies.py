@@ -1,4 +1,4 @@
-"""The demo's two studies: one filled by simulated annotators and closed, one open for whoever looks at the demo."""
+"""The demo's studies: one filled by simulated annotators and closed, two open for whoever looks at the demo."""
 
 from __future__ import annotations
 
@@ -23,12 +23,23 @@ from config.wakeup import wake_workers
 FOLDER = Path(__file__).parent
 SIMULATED = "Shapes world, answered by programs"
 OPEN = "Shapes world, try it yourself"
-N_FEATURES = {SIMULATED: 180, OPEN: 90}
+INTRUDER = "Shapes world, find the intruder"
+N_FEATURES = {SIMULATED: 180, OPEN: 90, INTRUDER: 36}
 DESCRIPTIONS = {
     SIMULATED: "Simulated annotators answer by a rule from the frozen maps and the known masks and attributes.",
     OPEN: "Open to you: sign in as ada, or open the link as somebody new.",
+    INTRUDER: "Five images, one of which does not belong: quick, without words, and with a right answer.",
 }
-N_CLEAR, N_UNCLEAR, N_GOLD = 7, 3, 8
+PARTS: dict[str, dict[str, Any]] = {
+    INTRUDER: {
+        "protocol": "intruder",
+        "guideline": "../domain/protocols/guidelines/intruder.md",
+        "options": {"n_images": 5},
+    },
+}
+SETTINGS = {INTRUDER: {"control_kinds": ["random_directions", "untrained_dictionary"], "core_share": 1.0}}
+N_PRACTICE, N_GOLD = 10, 8
+N_UNCLEAR = {SIMULATED: (3, 2), OPEN: (3, 2), INTRUDER: (0, 0)}  # among practice and gold; an intruder must be findable
 N_CANDIDATES = 400
 
 
@@ -40,8 +51,9 @@ def build_studies(say: Say, dictionary: Dictionary) -> None:
         close_study(study=simulated, user=researcher())
     if simulated.state == Study.State.CLOSED and unblinding_of(simulated) is None:
         unblind(study=simulated, user=researcher())
-    opened = launched_study(OPEN, dictionary, say, is_simulated=False)
-    join_study(token=opened.join_token, user=User.objects.get(username="ada"))
+    for name in (OPEN, INTRUDER):
+        opened = launched_study(name, dictionary, say, is_simulated=False)
+        join_study(token=opened.join_token, user=User.objects.get(username="ada"))
 
 
 def launched_study(name: str, dictionary: Dictionary, say: Say, *, is_simulated: bool) -> Study:
@@ -62,14 +74,15 @@ def draft(name: str, dictionary: Dictionary, *, is_simulated: bool) -> Study:
         "description": DESCRIPTIONS[name],
         "dictionaries": [dictionary.name],
         "sampler": {"n_features": N_FEATURES[name], "n_density_bands": 3},
-    }
-    values["settings"] |= {"is_simulated": is_simulated, "seed": values["settings"]["seed"] + len(name)}
+    } | PARTS.get(name, {})
+    seed = values["settings"]["seed"] + len(name)
+    values["settings"] |= SETTINGS.get(name, {}) | {"is_simulated": is_simulated, "seed": seed}
     sharing = sharing_of(candidates(dictionary))
-    values["practice"] = reference_rows(sharing, n_clear=N_CLEAR, n_unclear=N_UNCLEAR)
+    in_practice, in_gold = N_UNCLEAR[name]
+    values["practice"] = reference_rows(sharing, n_clear=N_PRACTICE - in_practice, n_unclear=in_practice)
     used = {row["feature"] for row in values["practice"]}
-    values["gold"] = reference_rows(
-        [one for one in sharing if one.feature_id not in used], n_clear=N_GOLD - 2, n_unclear=2
-    )
+    left = [one for one in sharing if one.feature_id not in used]
+    values["gold"] = reference_rows(left, n_clear=N_GOLD - in_gold, n_unclear=in_gold)
     study = create_study_from(values=values, folder=FOLDER, user=researcher())
     set_role(study=study, user=researcher(), username="rosa", role=Role.REVIEWER)
     return study

@@ -13,8 +13,9 @@ from typing import Any
 from annotation.demo.accounts import DEMO_PASSWORD
 from annotation.demo.build import SAE, TEST_SET
 from annotation.demo.runs import Say
-from annotation.demo.studies import OPEN, SIMULATED
+from annotation.demo.studies import INTRUDER, OPEN, SIMULATED
 from annotation.demo.visitor import Page, Visitor, WalkError
+from annotation.domain.protocols import protocol_of
 from annotation.models import Dictionary, Feature, ReferenceItem, Run, Study
 
 N_ANSWERS = 3
@@ -52,6 +53,20 @@ def walk_as_annotator(site: str, say: Say) -> None:
     say("annotator: sees the study, is refused dictionaries and runs")
     prepare(ada, study, say)
     answer_some(ada, study, say)
+    find_intruders(ada, Study.objects.get(name=INTRUDER), say)
+
+
+def find_intruders(ada: Visitor, study: Study, say: Say) -> None:
+    """The second open study: practice by what is frozen, then some guesses."""
+    prepare(ada, study, say)
+    config = ada.get(f"/work/{study.slug}/").embedded("player-config")
+    claimed = ada.post_json(config["urls"]["claim"], {"n": N_ANSWERS, "have": []})
+    for item in claimed["items"]:
+        cells = item["stimulus"]["panels"][0]["cells"]
+        require(len(cells) == 5, f"An item of the intruder study shows {len(cells)} images, not 5.")
+        answer = answer_of(item, config) | {"payload": {"intruder": 0}}
+        require(ada.post_json(config["urls"]["answers"], answer)["stored"] == "new", "A guess was not stored as new.")
+    say(f"annotator: {len(claimed['items'])} guesses in '{study.name}'")
 
 
 def walk_as_reviewer(site: str, say: Say) -> None:
@@ -80,8 +95,9 @@ def prepare(ada: Visitor, study: Study, say: Say) -> None:
 
 
 def practise(ada: Visitor, config: dict[str, Any], item: dict[str, Any]) -> Any:
-    accepted = ReferenceItem.objects.get(pk=item["item"]).accepted
-    payload = answer_payload() | {name: answers[0] for name, answers in accepted.items()}
+    reference = ReferenceItem.objects.select_related("study").get(pk=item["item"])
+    known = {name: answers[0] for name, answers in reference.accepted.items()}
+    payload = known if protocol_of(reference.study).has_truth else answer_payload() | known
     return ada.post_json(config["urls"]["answers"], {"reference": item["item"], "payload": payload})
 
 

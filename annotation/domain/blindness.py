@@ -2,9 +2,11 @@
 
 A control that could be told from features by how many patches light up, how hot its maps are or how its pictures look
 would not be blind. For every kind of control and group of statistics a logistic regression is fitted to nine tenths of
-the items and asked about the last tenth, in turn; the area under its ROC curve is .5 where it cannot tell. The standard
-error is that of Hanley and McNeil (1982) for an area of .5. Density and counts must lie within .05 of .5, as far as so
-few items can say; of how the pictures look only the figure is given, since what a feature is about may well differ.
+the items and asked about the last tenth, in turn, a control always in one tenth with the feature it is matched to (were
+its twin among those fitted, it would be taken for the other). The area under its ROC curve is .5 where it cannot tell;
+the standard error is that of Hanley and McNeil (1982) for an area of .5. Density and counts must lie within .05 of .5,
+as far as so few items can say; of how the pictures look only the figure is given, since what a feature is about may
+well differ.
 """
 
 from __future__ import annotations
@@ -61,9 +63,10 @@ class Figure(NamedTuple):
 
 
 class Described(NamedTuple):
-    """The statistics of one item's stimulus: of its counts and of its sprite."""
+    """The statistics of one item's stimulus, of its counts and of its sprite; a control's feature is its match."""
 
     condition: str
+    feature: int
     counts: dict[str, float]
     looks: dict[str, float]
 
@@ -93,18 +96,20 @@ def figures_of(kind: str, controls: Sequence[Described], features: Sequence[Desc
     groups.append((JUDGED[-1], True, [[one.counts[name] for name in shown] for one in (*controls, *features)]))
     groups.append(("sprite", False, [list(one.looks.values()) for one in (*controls, *features)]))
     labels = [1] * len(controls) + [0] * len(features)
+    owners = [one.feature for one in (*controls, *features)]
     for name, is_judged, rows in groups:
-        area = area_alone(rows, labels) if name in ALONE else area_of_classifier(rows, labels, seed)
+        area = area_alone(rows, labels) if name in ALONE else area_of_classifier(rows, labels, owners, seed)
         yield Figure(kind, name, area, error, len(controls), len(features), is_judged)
 
 
 def described_items(study: Study) -> Iterator[Described]:
     items = Item.objects.filter(study=study, condition__in=[Condition.REAL, *EVERY_CONTROL]).order_by("id")
     artifact = artifact_store().open(study.stimuli_digest, kind="stimuli")
-    for condition, stimulus_id in items.values_list("condition", "stimulus_id"):
+    columns = ("condition", "stimulus_id", "feature_id", "matched_feature_id")
+    for condition, stimulus_id, feature, matched in items.values_list(*columns):
         record = stimulus_record(study.stimuli_digest, stimulus_id)
         sprite = artifact.path(f"sprites/{stimulus_id}.webp").read_bytes()
-        yield Described(condition, count_statistics(record), sprite_statistics(sprite))
+        yield Described(condition, matched or feature, count_statistics(record), sprite_statistics(sprite))
 
 
 def count_statistics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -146,19 +151,21 @@ def area_alone(rows: Sequence[Sequence[float]], labels: Sequence[int]) -> float:
     return area_under_curve(np.asarray(rows, float)[:, 0], np.asarray(labels))
 
 
-def area_of_classifier(rows: Sequence[Sequence[float]], labels: Sequence[int], seed: int) -> float:
-    """That of a logistic regression's predictions for items it was not fitted to."""
+def area_of_classifier(
+    rows: Sequence[Sequence[float]], labels: Sequence[int], owners: Sequence[int], seed: int
+) -> float:
+    """That of a logistic regression's predictions for items it was not fitted to; those of one owner stay together."""
     import numpy as np
 
     x, y = np.asarray(rows, float), np.asarray(labels)
-    rng = np.random.default_rng(seed)
-    fold = np.empty(len(y), int)
-    for label in (0, 1):  # every fold has its share of both
-        places = np.flatnonzero(y == label)
-        fold[rng.permutation(places)] = np.arange(len(places)) % N_FOLDS
+    names = sorted(set(owners))
+    drawn = dict(zip(names, np.random.default_rng(seed).permutation(len(names)) % N_FOLDS, strict=True))
+    fold = np.array([drawn[owner] for owner in owners])
     areas = []
     for held in range(N_FOLDS):
         inside, outside = fold != held, fold == held
+        if len(set(y[outside])) < 2:
+            continue
         mean, spread = x[inside].mean(axis=0), x[inside].std(axis=0) + 1e-9
         weights = fitted((x[inside] - mean) / spread, y[inside])
         areas.append(area_under_curve(((x[outside] - mean) / spread) @ weights[1:] + weights[0], y[outside]))

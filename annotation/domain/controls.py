@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from annotation.domain.sampling import Drawn, SampleSpec
-from annotation.domain.sheet_counts import Counts, Place, SheetCounts, shortfall
+from annotation.domain.sheet_counts import Counts, Place, SheetCounts, count_at, is_enough, shortfall
 from annotation.models import Condition, Dictionary, Feature
 
 N_CELLS = 16
@@ -171,13 +171,8 @@ def scattered_cells(matched: int, peers: Sequence[FeatureRef], pool: Pool, rng: 
     for place in sorted(range(N_CELLS), key=lambda place: -count_at(wanted, place)):
         if not left:
             left = [ref.id for ref in others]
-        there = {one: count_at(pool.counts(one), place) for one in left}
-        need = count_at(wanted, place)
-        chosen = next((one for one in left if there[one] >= need), None) or max(left, key=lambda one: there[one])
+        fitting = (one for one in left if is_enough(wanted, pool.counts(one), place))
+        chosen = next(fitting, None) or max(left, key=lambda one: count_at(pool.counts(one), place))
         left.remove(chosen)
         cells[place] = Cell(chosen, place)
     return tuple(cells)
-
-
-def count_at(counts: Sequence[int], place: int) -> int:
-    return counts[place] if place < len(counts) else 0

@@ -6,7 +6,7 @@ same).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,13 @@ from annotation.domain.storage import artifact_store
 
 N_TOP = 8
 LOWER_RANGES = ((1, 3), (2, 3), (3, 2))
-Counts = tuple[int, ...]
+
+
+class Counts(NamedTuple):
+    """Active patches at each place of the sheet of images, and how many patches the sheet of patches has."""
+
+    images: tuple[int, ...]
+    n_patches: int
 
 
 class Place(NamedTuple):
@@ -75,7 +81,8 @@ def sheet_counts(row: Callable[[str], Any]) -> Counts:
     spare += [one for one in top[N_TOP:] if one[0] not in shown]
     n_missing = sum(wanted for _, wanted in LOWER_RANGES) - len(chosen)
     lower = sorted([*chosen, *spare[:n_missing]], key=lambda one: -one[1])
-    return tuple(count for _, _, count in [*top[:N_TOP], *lower])
+    images = tuple(count for _, _, count in [*top[:N_TOP], *lower])
+    return Counts(images, sum(count > 0 for _, _, count in top))
 
 
 def ranked(images: Any, values: Any, counts: Any) -> list[tuple[int, float, int]]:
@@ -84,7 +91,18 @@ def ranked(images: Any, values: Any, counts: Any) -> list[tuple[int, float, int]
     return [(image, value, count) for image, value, count in rows if image >= 0]
 
 
-def shortfall(wanted: Sequence[int], there: Sequence[int]) -> int:
-    """How many active patches are missing, place by place, for maps that can be cut but never filled up."""
-    padded = [*there, *[0] * (len(wanted) - len(there))]
-    return sum(max(0, want - have) for want, have in zip(wanted, padded, strict=False))
+def shortfall(wanted: Counts, there: Counts) -> int:
+    """How many active patches and cells are missing, place by place, for maps that can be cut but never filled up."""
+    padded = [*there.images, *[0] * (len(wanted.images) - len(there.images))]
+    missing = sum(max(0, want - have) for want, have in zip(wanted.images, padded, strict=False))
+    return missing + max(0, wanted.n_patches - there.n_patches)
+
+
+def is_enough(wanted: Counts, there: Counts, place: int) -> bool:
+    """Whether a cell of another sheet can stand at this place: as many active patches, and a patch if one is shown."""
+    has_patch = place >= wanted.n_patches or place < there.n_patches
+    return has_patch and count_at(there, place) >= count_at(wanted, place)
+
+
+def count_at(counts: Counts, place: int) -> int:
+    return counts.images[place] if place < len(counts.images) else 0

@@ -17,7 +17,7 @@ from annotation.domain.controls import (
     shuffled,
 )
 from annotation.domain.sampling import Drawn, Stratum
-from annotation.domain.sheet_counts import sheet_counts, shortfall
+from annotation.domain.sheet_counts import Counts, is_enough, sheet_counts, shortfall
 from annotation.models import Dictionary
 
 REFS = {number: FeatureRef(number, 1, "blocks.0", 0.1 + number / 100) for number in range(40)}
@@ -26,11 +26,12 @@ DRAWN = Drawn(3, Stratum(1, 0, "all"))
 
 
 def pool_of(counts: dict[int, tuple[int, ...]]) -> Pool:
+    sheets = {feature: Counts(images, 16) for feature, images in counts.items()}
     return Pool(
         {(1, "blocks.0"): list(REFS.values()), (2, "blocks.0"): CONTROLS},
         REFS | {ref.id: ref for ref in CONTROLS},
         {(1, "random_directions"): Dictionary(pk=2)},
-        lambda feature: counts.get(feature, (5,) * 16),
+        lambda feature: sheets.get(feature, Counts((5,) * 16, 16)),
     )
 
 
@@ -65,8 +66,14 @@ def test_no_control_is_used_twice() -> None:
 
 
 def test_missing_patches_are_counted_place_by_place() -> None:
-    assert shortfall((3, 3, 2), (5, 1, 2)) == 2
-    assert shortfall((3, 3), (4,)) == 3
+    assert shortfall(Counts((3, 3, 2), 3), Counts((5, 1, 2), 3)) == 2
+    assert shortfall(Counts((3, 3), 2), Counts((4,), 1)) == 4
+
+
+def test_a_cell_fits_where_it_has_the_patches_and_a_patch_to_show() -> None:
+    wanted = Counts((3, 2, 1), 2)
+    assert [is_enough(wanted, Counts((3, 3, 3), 1), place) for place in range(3)] == [True, False, True]
+    assert [is_enough(wanted, Counts((2, 3), 3), place) for place in range(3)] == [False, True, False]
 
 
 def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower_ranges() -> None:
@@ -84,4 +91,4 @@ def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower
     ]
     tensors = {f"top_{part}": value for part, value in top.items()}
     tensors |= {f"range_{part}": np.stack([band[part] for band in bands]) for part in top}
-    assert sheet_counts(lambda name: tensors[name]) == (1, 2, 3, 4, 5, 6, 7, 8, 10, 3, 11, 12, 13)
+    assert sheet_counts(lambda name: tensors[name]) == Counts((1, 2, 3, 4, 5, 6, 7, 8, 10, 3, 11, 12, 13), 10)
