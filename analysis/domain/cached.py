@@ -7,7 +7,7 @@ from django.db.models import Count, Max, Q
 
 from analysis.domain.report import Report, StillBlindError, report_of_study
 from annotation.domain.unblinding import unblinding_of
-from annotation.models import Annotation, Study
+from annotation.models import Annotation, Study, Verdict
 
 SECONDS = 24 * 3600
 
@@ -33,4 +33,5 @@ def _state_of_answers(study: Study) -> str:
         reasons=Count("excluded_reason", distinct=True),
         simulated=Count("id", filter=Q(is_simulated=True)),
     )
-    return "-".join(str(value) for value in state.values())
+    settled = Verdict.objects.filter(study=study).aggregate(last_verdict=Max("id"))
+    return "-".join(str(value) for value in (state | settled).values())

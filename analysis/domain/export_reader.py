@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.domain.answers import AnswerRow
 from analysis.domain.measures import MEASURES
-from analysis.domain.reports.frame import Subject
+from analysis.domain.reports.frame import Settled, Subject
 from annotation.domain.protocols import PROTOCOLS
 
 COLUMNS = {
@@ -40,6 +40,7 @@ FLAGS = ("is_gold_right", "is_current", "is_late_extra", "is_simulated")
 RATINGS = ("patch_rating", "image_rating")
 FORMATS = ("csv", "jsonl", "parquet")
 CARD = "card.json"
+VERDICTS = "verdicts.jsonl"
 
 
 class ExportReadError(Exception):
@@ -56,7 +57,24 @@ def subject_of_export(path: Path, protocol: str = "") -> Subject:
         told = f"its protocol '{name}' is none that this version has" if name else f"there is no {CARD} beside it"
         raise ExportReadError(f"'{file.name}' cannot be read: {told}; name one with --protocol.")
     options = PROTOCOLS[name].settle_options(study.get("protocol_options") or {})
-    return Subject(name, options, tuple(study.get("ineligible") or ()))
+    return Subject(name, options, tuple(study.get("ineligible") or ()), settled=_settled(file.parent / VERDICTS))
+
+
+def _settled(path: Path) -> list[Settled]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [
+        Settled(
+            row["item"],
+            row["judge"],
+            row["verdict"],
+            row["majority"],
+            [(code, value) for code, value in row["answers"]],
+        )
+        for row in rows
+    ]
 
 
 def rows_of_export(path: Path, protocol: str) -> Iterator[AnswerRow]:

@@ -20,10 +20,11 @@ from analysis.domain.reports import (
     verification,
     yes_no,
 )
-from analysis.domain.reports.frame import Headline, Report, Scope, Section, Subject, scope_of
+from analysis.domain.reports.frame import Headline, Report, Scope, Section, Settled, Subject, scope_of
 from analysis.domain.reports.quality import reference_section
 from analysis.statistics.bootstrap import n_resamples_for
 from analysis.statistics.figures import Figure
+from annotation.domain.adjudication import settled_items
 from annotation.domain.protocols import options_of
 from annotation.domain.unblinding import unblinding_of
 from annotation.models import Study
@@ -61,7 +62,8 @@ FAMILIES = {
 
 
 def subject_of(study: Study) -> Subject:
-    return Subject(study.protocol, options_of(study), tuple(study.ineligible))
+    settled = [Settled(one.item_id, one.judge, one.verdict, one.majority, one.answers) for one in settled_items(study)]
+    return Subject(study.protocol, options_of(study), tuple(study.ineligible), settled=settled)
 
 
 def report_of_study(study: Study, *, include_simulated: bool) -> Report:
@@ -78,11 +80,11 @@ def make_report(answers: Answers, subject: Subject, *, include_simulated: bool) 
     family = FAMILIES[subject.protocol]
     scope = scope_of(answers)
     sections = family.sections(answers, subject)
-    reference = reference_section(scope)
+    more = [reference_section(scope), adjudicated.settled_section(subject)]
     return Report(
         subject,
         family.headlines(sections, subject),
-        [*sections, *([reference] if reference else [])],
+        [*sections, *(section for section in more if section)],
         family.notes(scope),
         answers.tally,
         len(answers.annotators),

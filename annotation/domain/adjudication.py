@@ -53,6 +53,7 @@ class SettledItem(NamedTuple):
     verdict: Any
     majority: Any
     n_answers: int
+    answers: list[tuple[str, Any]]  # annotator and the value of the answer, where it has one
 
 
 def judged_questions(study: Study) -> tuple[Question, ...]:
@@ -144,15 +145,16 @@ def majority_of(values: list[Any]) -> Any:
 def settled_items(study: Study) -> list[SettledItem]:
     """Current verdicts beside the majority of the answers, for the report of the judged study."""
     protocol_of(study)
-    answers: dict[int, list[Any]] = {}
+    answers: dict[int, list[tuple[str, Any]]] = {}
     verdicts = list(Verdict.objects.filter(study=study, is_current=True).select_related("judge", "item").order_by("id"))
     rows = Annotation.objects.filter(counted_answers(study), item__in=[verdict.item_id for verdict in verdicts])
-    for item_id, payload in rows.order_by("id").values_list("item_id", "payload"):
-        answers.setdefault(item_id, []).append(value_of(study, payload))
+    for item_id, code, payload in rows.order_by("id").values_list("item_id", "annotator__annotator_code", "payload"):
+        answers.setdefault(item_id, []).append((code, value_of(study, payload)))
     return [
         SettledItem(
             one.item_id, one.item.feature_id, one.judge.annotator_code, value_of(study, one.payload),
-            majority_of(answers.get(one.item_id, [])), one.n_answers,
+            majority_of([value for _, value in answers.get(one.item_id, [])]), one.n_answers,
+            [(code, value) for code, value in answers.get(one.item_id, []) if value is not None],
         )
         for one in verdicts
     ]  # fmt: skip

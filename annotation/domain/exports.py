@@ -1,7 +1,8 @@
 """Exports: every stored answer of a study as a file with its data card, streamed so that memory stays flat.
 
 A folder holds `annotations.<format>`, `stimuli.jsonl`, `card.md`, `card.json` and, where the licences of the images
-allow it, `sprites.zip`. Each file is written under another name and renamed when it is whole; the card comes last.
+allow it, `sprites.zip`; `verdicts.jsonl` where reviewers settled anything. Each file is written under another name and
+renamed when it is whole; the card comes last.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from django.utils import timezone
 from annotation.domain.export_card import File, Seen, card_text, make_card
 from annotation.domain.export_columns import columns_for, export_rows
 from annotation.domain.export_stimuli import write_stimuli
+from annotation.domain.export_verdicts import write_verdicts
 from annotation.domain.export_writers import WRITERS
 from annotation.domain.studies import log_event
 from annotation.domain.unblinding import unblinding_of
@@ -61,7 +63,8 @@ def export_study(
         os.replace(partial, folder / name)
     finally:
         partial.unlink(missing_ok=True)
-    files = [described(folder, name), *(described(folder, path) for path in write_stimuli(study, folder))]
+    written = [*write_stimuli(study, folder), *write_verdicts(study, folder)]
+    files = [described(folder, name), *(described(folder, path) for path in written)]
     card = make_card(study, columns, seen, files) | {"cursor": {"after": after, "last": last}}
     _write_text(folder / "card.json", json.dumps(card, indent=2, ensure_ascii=False, default=str) + "\n")
     _write_text(folder / "card.md", card_text(card))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from analysis.plots import LABEL_WIDTH, PLOT_WIDTH, Axis, Series, describe, interval_chart
+import pytest
+
+from analysis.plots import LABEL_WIDTH, PLOT_WIDTH, Axis, Series, bar_chart, describe, interval_chart
 from analysis.statistics.figures import Figure
 
 AXIS = Axis(0.0, 1.0, "share", 0.5, "chance")
@@ -53,3 +55,27 @@ def test_a_figure_in_one_line() -> None:
         "share of things: 0.500 [0.250, 0.750], 30 answers, 10 features, 3 annotators"
     )
     assert describe(figure(None, note="no answers yet")) == "share of things: no answers yet"
+
+
+def test_ticks_are_round_on_any_axis() -> None:
+    assert Axis(0.0, 1.0, "").ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert Axis(-0.5, 0.5, "").ticks() == pytest.approx([-0.4, -0.2, 0, 0.2, 0.4])
+    assert Axis(-3.0, 3.0, "").ticks() == [-3, -2, -1, 0, 1, 2, 3]
+    assert len(Axis(-40.0, 40.0, "").ticks()) == 9
+
+
+def test_four_series_have_four_shapes_and_a_legend_inside_the_plot() -> None:
+    names = ("a", "b", "c", "d")
+    svg = interval_chart(["x"], [Series(name, f"plot-{name}", [figure(0.5)]) for name in names], AXIS, "title")
+    assert (svg.count("<circle"), svg.count("<rect"), svg.count("<path")) == (2, 4, 2)
+    keys = [float(x) for x in re.findall(r'class="plot-key" x="([0-9.]+)"', svg)]
+    assert len(keys) == 4
+    assert max(keys) < LABEL_WIDTH + PLOT_WIDTH - 80
+
+
+def test_bars_are_as_long_as_their_counts() -> None:
+    svg = bar_chart([("<Mon>", 10), ("Tue", 5), ("Wed", 0)], "answers", "Answers per day")
+    ElementTree.fromstring(svg)
+    lengths = [float(width) for width in re.findall(r'class="plot-bar"[^>]*width="([0-9.]+)"', svg)]
+    assert lengths == [PLOT_WIDTH, PLOT_WIDTH / 2, 0]
+    assert "&lt;Mon&gt;: 10 answers" in svg

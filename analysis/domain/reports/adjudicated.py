@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from analysis.domain.answers import Answers
+from analysis.domain.measures import MEASURES
 from analysis.domain.reports.frame import (
     Headline,
     Line,
@@ -15,8 +20,9 @@ from analysis.domain.reports.frame import (
     sections_by_part,
 )
 from analysis.plots import Axis
-from analysis.statistics.adjudication import share_overturned
+from analysis.statistics.adjudication import agreement_figure, agreement_with_verdicts, share_overturned
 from analysis.statistics.figures import Figure
+from analysis.statistics.measured import make_measured
 
 AXIS = Axis(0.0, 1.0, "share overturned, 95 % interval")
 
@@ -34,6 +40,34 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     statement = "Of the verdicts that a majority gave, how many the adjudicator settled otherwise."
     overall = Section("overall", "Share overturned", statement, AXIS, [Line("", "all", overturned(scope, "all"))])
     return [overall, *sections_by_part(scope, overturned, what="Share overturned", statement=statement, axis=AXIS)]
+
+
+def settled_section(subject: Subject) -> Section | None:
+    """For the report of the study that was judged: majorities overturned, and each annotator against the verdicts."""
+    if not subject.settled:
+        return None
+    score = MEASURES["adjudication"].of
+    rows = [
+        (one.item, one.judge, numbers[0])
+        for one in subject.settled
+        if (numbers := score({"verdict": one.verdict}, {"majority": one.majority}, "", {})) is not None
+    ]
+    items, judges, values = zip(*rows, strict=True) if rows else ((), (), ())
+    measured = make_measured(np.array(items, dtype=np.int64), np.array(judges, dtype=str), np.array(values))
+    of = "share of majority verdicts overturned"
+    lines = [Line("", "majorities overturned", share_overturned(measured, rng(), of=of))]
+    answers: dict[str, list[tuple[Any, Any]]] = {}
+    for one in subject.settled:
+        for annotator, value in one.answers:
+            answers.setdefault(annotator, []).append((value, one.verdict))
+    for agreed in agreement_with_verdicts(answers):
+        figure = agreement_figure(agreed, f"share of answers as settled: {agreed.annotator}")
+        lines.append(Line("", f"as settled: {agreed.annotator}", figure))
+    statement = (
+        f"Reviewers settled {len(subject.settled)} items on which answers differed: how many of the majorities were "
+        "overturned, and how many of each annotator's answers on these items are as settled."
+    )
+    return Section("settled", "What reviewers settled", statement, Axis(0.0, 1.0, "share, 95 % interval"), lines)
 
 
 def agreement(real: Scope, subject: Subject) -> None:

@@ -53,6 +53,16 @@ class Headline(NamedTuple):
     figure: Figure
 
 
+class Settled(NamedTuple):
+    """An item that a reviewer settled; a majority of None cannot be overturned."""
+
+    item: int
+    judge: str
+    verdict: Any
+    majority: Any
+    answers: Sequence[tuple[str, Any]]  # (annotator, value of the answer)
+
+
 class Subject(NamedTuple):
     """What a report is of, as the study or the card of an export tells it."""
 
@@ -60,6 +70,7 @@ class Subject(NamedTuple):
     options: Mapping[str, Any]
     ineligible: Sequence[Mapping[str, Any]] = ()  # {feature, reason}
     departures: Sequence[str] = ()  # from the pre-registration
+    settled: Sequence[Settled] = ()
 
 
 class Report(NamedTuple):

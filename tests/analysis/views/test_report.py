@@ -78,6 +78,8 @@ def test_an_open_study_shows_progress_and_no_results(client: Client) -> None:
     assert "54" in text
     assert "of 100 judgements" in text
     assert "Unblind this study" not in text
+    assert "Agreement on the core" in text
+    assert small.annotators[0].annotator_code in text
     for secret in ("random directions", "block 0", "sae first", "interpretable"):
         assert secret not in text
     assert client.get(reverse("report-figures", args=[small.study.slug])).status_code == 403
