@@ -214,7 +214,8 @@ class _Packer:
         person = rank[code]
         pairs: list[tuple[int, int]] = []
         for place in range(first_item.size):
-            start, stop = np.searchsorted(item, [first_item[place], first_item[place] + 1])
+            start = int(np.searchsorted(item, first_item[place], side="left"))
+            stop = int(np.searchsorted(item, first_item[place], side="right"))
             same = np.flatnonzero(annotator[start:stop] == person[place])
             pairs.extend((int(start + first), place) for first in same[:1])
         if not pairs:

@@ -136,6 +136,11 @@ def test_repeats_stand_beside_the_first_answer_of_the_same_person() -> None:
     assert line.n_answers == 2, "C never judged item 2"
 
 
+def test_codes_at_the_end_of_their_type_do_not_overflow() -> None:
+    report = report_on([rated(127, "A", 4), rated(1, "A", 4), rated(128, "A", 3, repeat_of=127)])
+    assert values(report, "repeats", "") == {"rating of the patches": 0.0, "rating of the images": 1.0}
+
+
 def test_the_rows_of_a_study_come_with_what_their_items_are() -> None:
     small = make_study()
     rows = list(rows_of_study(small.study))
