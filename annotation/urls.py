@@ -14,6 +14,8 @@ urlpatterns = [
     path("", include("annotation.views.joining")),
     path("", include("annotation.views.work")),
     path("", include("annotation.views.exports")),
+    path("", include("annotation.views.exchange")),
+    path("", include("annotation.views.webhooks")),
     path("", include("annotation.views.vocabulary")),
     path("", include("annotation.views.review")),
 ]

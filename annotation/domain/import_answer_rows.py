@@ -133,7 +133,7 @@ def item_in(row: Mapping[str, Any]) -> ItemRow:
 def answer_in(
     line: int, row: Mapping[str, Any], item: ItemRow, questions: Sequence[Question], scope: str
 ) -> EarlierAnswer:
-    given = json_in(row, "payload") or payload_in(row, questions)
+    given = payload_in(row, questions) | json_in(row, "payload")
     payload = validate(questions, given, categories=[str(given.get("category", ""))])
     annotator = text_in(row, "annotator", limit=80)
     at = moment_in(row, "submitted_at")

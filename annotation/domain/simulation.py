@@ -27,6 +27,7 @@ from annotation.domain.protocols import Protocol, options_of, protocol_of
 from annotation.domain.queue import claim_slots
 from annotation.domain.simulated_judgements import JUDGES, Skill, judge_payload
 from annotation.domain.simulated_sight import Finding, Sight, known_images_of, look
+from annotation.domain.storage import ImageMissingError
 from annotation.domain.studies import StudyError, log_event
 from annotation.models import Errand, Item, Participation, Slot, Study, User
 from annotation.models.catalog import ELSEWHERE
@@ -110,7 +111,10 @@ def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     rows, limit = errand.options.get("annotators"), errand.options.get("limit")
     try:
         annotators = annotators_from(rows) if rows else DEFAULT_ANNOTATORS
-        n = simulate_annotators(study=errand.study, annotators=annotators, limit=limit, progress=progress)
+        n = simulate_annotators(
+            study=errand.study, annotators=annotators, limit=limit, progress=progress,
+            by_sight=bool(errand.options.get("by_sight")),
+        )  # fmt: skip
     except StudyError as error:
         raise ErrandError(str(error)) from error
     return {"n_answers": n, "n_annotators": len(annotators)}
@@ -121,15 +125,17 @@ def simulate_annotators(
     study: Study,
     annotators: Sequence[SimulatedAnnotator] = DEFAULT_ANNOTATORS,
     limit: int | None = None,
+    by_sight: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Let them work until nothing is left for any of them, or `limit` answers are given; returns how many were.
 
+    `by_sight`: where they can, they rate what is in the pictures; else their accuracy and separation are all there is.
     Raises StudyError if the study is not one that is marked as simulated, or is not open.
     """
     require_simulated(study)
     people = [(one, simulated_user(study, one)) for one in annotators]
-    how = Answering(study)
+    how = Answering(study, by_sight=by_sight)
     n_done, n_before = 0, -1
     while n_done != n_before and (limit is None or n_done < limit):
         n_before = n_done
@@ -156,19 +162,24 @@ def require_simulated(study: Study) -> None:
 class Answering:
     """How answers to one study are made: by sight where there is a picture to see, else by known skill."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, by_sight: bool) -> None:
         self.study = study
         self.protocol: Protocol = protocol_of(study)
         self.options = options_of(study)
         self.categories = list(study.categories.order_by("position", "id").values_list("name", flat=True))
         guideline = current_guideline(study)
         self.guideline_version = guideline.version if guideline else 0
-        self.see = sight_of(study) if self.has_sight else None
+        self.see = self.sight() if by_sight else None
 
-    @property
-    def has_sight(self) -> bool:
+    def sight(self) -> Callable[[Item], Sight] | None:
+        """None where the protocol is judged otherwise, or the images are not on this site."""
         rows = Item.objects.filter(study=self.study)
-        return self.protocol.name == RATED_BY_SIGHT and not rows.filter(feature__hookpoint=ELSEWHERE).exists()
+        if self.protocol.name != RATED_BY_SIGHT or rows.filter(feature__hookpoint=ELSEWHERE).exists():
+            return None
+        try:
+            return sight_of(self.study)
+        except ImageMissingError:
+            return None
 
     def payload(self, one: SimulatedAnnotator, item: Item, rng: random.Random) -> dict[str, Any]:
         if self.see is not None:

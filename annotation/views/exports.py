@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotation.domain.export_writers import WRITERS
 from annotation.domain.exports import ExportError, download_path, downloads_of, request_export
 from annotation.domain.results import require_results_role, study_with_results
-from annotation.domain.tokens import SCOPES, TokenError, create_token, revoke_token
+from annotation.domain.tokens import LIFETIMES, SCOPES, TokenError, create_token, revoke_token
 from annotation.domain.unblinding import unblinding_of
 from annotation.models import ApiToken, ExportFile, Study
 from annotation.views.access import signed_in_user
@@ -35,7 +35,9 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
     study = study_or_404(request, slug)
     if request.method == "POST":
         try:
-            request_export(study=study, file_format=request.POST.get("format", ""), user=signed_in_user(request))
+            after, chosen = request.POST.get("after", ""), request.POST.get("format", "")
+            cursor = int(after) if after.isdecimal() and len(after) < 19 else 0
+            request_export(study=study, file_format=chosen, user=signed_in_user(request), after=cursor)
             transaction.on_commit(lambda: wake_workers("cpu"))
             messages.success(request, "The export is being written; it appears below when it is whole.")
         except ExportError as error:
@@ -43,7 +45,8 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
         return redirect("exports", slug=slug)
     rows = [(export, downloads_of(export)) for export in study.export_files.select_related("created_by")[:SHOWN]]
     is_running = any(export.state in (ExportFile.State.QUEUED, ExportFile.State.RUNNING) for export, _ in rows)
-    context = {"study": study, "rows": rows, "formats": list(WRITERS), "is_running": is_running}
+    last = next((export.last for export, _ in rows if export.state == ExportFile.State.DONE), 0)
+    context = {"study": study, "rows": rows, "formats": list(WRITERS), "is_running": is_running, "last": last}
     return render(request, "annotation/exports.html", context | {"unblinding": unblinding_of(study)})
 
 
@@ -63,10 +66,11 @@ def export_download(request: HttpRequest, slug: str, pk: int, name: str) -> Http
 def tokens(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
     require_results_role(user)
-    context: dict[str, object] = {"scopes": SCOPES}
+    context: dict[str, object] = {"scopes": SCOPES, "lifetimes": LIFETIMES}
     if request.method == "POST":
         try:
-            made = create_token(user=user, name=request.POST.get("name", ""), scopes=request.POST.getlist("scopes"))
+            name, days = request.POST.get("name", ""), request.POST.get("days", "")
+            made = create_token(user=user, name=name, scopes=request.POST.getlist("scopes"), days=days)
             context["secret"] = made.secret
         except TokenError as error:
             messages.error(request, str(error))

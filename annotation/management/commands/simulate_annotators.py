@@ -30,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=int, help="stop after so many answers")
         parser.add_argument("--annotators", type=Path, metavar="FILE", help="YAML: a list of name, accuracy, bias, ...")
         parser.add_argument("-n", type=int, help="so many annotators alike, with the properties below")
+        parser.add_argument("--by-sight", action="store_true", help="these too rate what is in the pictures")
         for name in PROPERTIES:
             parser.add_argument(f"--{name.replace('_', '-')}", type=float)
 
@@ -38,7 +39,11 @@ class Command(BaseCommand):
         if study is None:
             raise CommandError(f"There is no study '{options['study']}'.")
         try:
-            n_answers = simulate_annotators(study=study, annotators=annotators_of(options), limit=options["limit"])
+            annotators = annotators_of(options)
+            by_sight = options["by_sight"] or annotators is DEFAULT_ANNOTATORS
+            n_answers = simulate_annotators(
+                study=study, annotators=annotators, limit=options["limit"], by_sight=by_sight
+            )
         except StudyError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{n_answers} simulated answers given to '{study.name}'.")
