@@ -13,7 +13,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
+
+from django.db.models import QuerySet
 
 from annotation.domain.sampling import Drawn, SampleSpec
 from annotation.domain.sheet_counts import Counts, Place, SheetCounts, count_at, is_enough, shortfall
@@ -78,35 +81,43 @@ class Pool:
 def load_pool(dictionaries: Sequence[Dictionary], spec: SampleSpec, drawn: Sequence[Drawn]) -> Pool:
     """The drawn features, and the eligible ones of these dictionaries and of their controls at the same hookpoints."""
     controls = list(Dictionary.objects.filter(control_of__in=dictionaries).order_by("id"))
-    features = Feature.objects.select_related("exemplar_set")
-    drawn_rows = features.in_bulk([one.feature_id for one in drawn])
-    eligible = features.filter(
-        dictionary__in=[*dictionaries, *controls],
-        hookpoint__in={feature.hookpoint for feature in drawn_rows.values()},
-        n_images_active__gte=spec.min_images,
-        density__gt=0,
-        prefix_share__lte=spec.max_prefix_share,
+    drawn_rows = pool_rows(Feature.objects.filter(pk__in=[one.feature_id for one in drawn]))
+    eligible = pool_rows(
+        Feature.objects.filter(
+            dictionary__in=[*dictionaries, *controls],
+            hookpoint__in={ref.hookpoint for ref, _ in drawn_rows},
+            n_images_active__gte=spec.min_images,
+            density__gt=0,
+            prefix_share__lte=spec.max_prefix_share,
+        )
     )
     by_place: dict[tuple[int, str], list[FeatureRef]] = defaultdict(list)
-    refs: dict[int, FeatureRef] = {}
-    places: dict[int, Place] = {}
-    for feature in [*drawn_rows.values(), *eligible]:
-        if feature.pk not in refs:
-            refs[feature.pk] = ref_of(feature)
-            digest = feature.exemplar_set.digest
-            places[feature.pk] = Place(digest, feature.hookpoint, feature.pole, feature.latent)
-    for feature in eligible:
-        by_place[feature.dictionary_id, feature.hookpoint].append(refs[feature.pk])
-    for place in by_place.values():
-        place.sort(key=lambda ref: (ref.spread, ref.id))
-    controls_of = {(d.control_of_id, d.kind): d for d in controls if d.control_of_id is not None}
+    for ref, _ in eligible:
+        by_place[ref.dictionary, ref.hookpoint].append(ref)
+    for refs in by_place.values():
+        refs.sort(key=lambda ref: (ref.spread, ref.id))
+    places = {ref.id: place for ref, place in (*drawn_rows, *eligible)}
     read = SheetCounts()
-    return Pool(by_place, refs, controls_of, lambda feature_id: read(places[feature_id]))
+    return Pool(
+        by_place=by_place,
+        refs={ref.id: ref for ref, _ in (*drawn_rows, *eligible)},
+        controls_of={(d.control_of_id, d.kind): d for d in controls if d.control_of_id is not None},
+        counts=cache(lambda feature_id: read(places[feature_id])),
+    )
 
 
-def ref_of(feature: Feature) -> FeatureRef:
-    spread = feature.density / max(1, feature.n_images_active)
-    return FeatureRef(feature.pk, feature.dictionary_id, feature.hookpoint, spread)
+def pool_rows(features: QuerySet[Feature]) -> list[tuple[FeatureRef, Place]]:
+    """Of each feature what a plan needs, and where its exemplars lie."""
+    columns = (
+        "id", "dictionary_id", "hookpoint", "density", "n_images_active", "exemplar_set__digest", "pole", "latent",
+    )  # fmt: skip
+    return [
+        (
+            FeatureRef(pk, dictionary, hookpoint, density / max(1, n_images)),
+            Place(exemplars, hookpoint, pole, latent),
+        )
+        for pk, dictionary, hookpoint, density, n_images, exemplars, pole, latent in features.values_list(*columns)
+    ]
 
 
 def available_controls(dictionaries: Sequence[Dictionary], kinds: Sequence[str]) -> list[str]:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from annotation.domain.controls import EVERY_CONTROL, Control, Pool, matched_controls, scattered_cells
+from annotation.domain.controls import EVERY_CONTROL, Control, FeatureRef, Pool, matched_controls, scattered_cells
 from annotation.domain.planning_contents import Content, Shown, sheet_of
 from annotation.domain.protocols import Protocol
 from annotation.domain.sampling import Drawn
@@ -77,6 +78,12 @@ class Draft:
     kinds: Sequence[str]
     shares: Shares
     references: Sequence[ReferenceItem]
+
+    @cached_property
+    def own(self) -> list[FeatureRef]:
+        """The eligible features of the sampled dictionaries, without their controls."""
+        dictionaries = {one.stratum.dictionary for one in self.drawn}
+        return [ref for _, ref in sorted(self.pool.refs.items()) if ref.dictionary in dictionaries]
 
     @property
     def gold(self) -> list[ReferenceItem]:
@@ -189,8 +196,7 @@ def catch_items(draft: Draft, content: Content, n: int, rng: random.Random) -> l
 
 def nothing_shared(draft: Draft, content: Content, accepted: dict[str, Any], rng: random.Random) -> PlannedItem:
     matched = rng.choice(list(draft.drawn)).feature_id
-    real = {pk for pk, ref in draft.pool.refs.items() if ref.dictionary in {d.stratum.dictionary for d in draft.drawn}}
-    cells = scattered_cells(matched, [draft.pool.refs[pk] for pk in sorted(real)], draft.pool, rng)
+    cells = scattered_cells(matched, draft.own, draft.pool, rng)
     shown = replace(content(matched, 0), patches=cells, images=cells)
     return PlannedItem(Condition.CATCH, matched, matched, "catch", shown, new_seed(rng), accepted=dict(accepted))
 
@@ -198,8 +204,7 @@ def nothing_shared(draft: Draft, content: Content, accepted: dict[str, Any], rng
 def repeated_reference(draft: Draft, content: Content, index: int, rng: random.Random) -> PlannedItem:
     """A feature that nobody judges otherwise, where there is one."""
     drawn = {one.feature_id for one in draft.drawn} | {one.feature_id for one in draft.references}
-    real = {one.stratum.dictionary for one in draft.drawn}
-    spare = sorted(pk for pk, ref in draft.pool.refs.items() if ref.dictionary in real and pk not in drawn)
+    spare = [ref.id for ref in draft.own if ref.id not in drawn]
     feature = rng.choice(spare or sorted(one.feature_id for one in draft.drawn))
     shown = content(feature, index)
     options = dict(shown.options) | {"repeat_reference": True, "contrast": "easy"}
