@@ -79,7 +79,7 @@ def _chunks(measured: Measured, statistic: Statistic) -> Iterator[tuple[slice, F
 
 def _total(measured: Measured, statistic: Statistic) -> Floats:
     sums = [columns.sum(axis=1) for _, columns in _chunks(measured, statistic)]
-    return np.stack(sums).sum(axis=0)[:, None]
+    return np.asarray(np.sum(np.stack(sums), axis=0)[:, None])
 
 
 def two_way_error(measured: Measured, statistic: Statistic, total: Floats) -> tuple[Floats, Floats]:
