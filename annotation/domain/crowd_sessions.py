@@ -17,7 +17,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotation.domain.assignment import cohort_named
+from annotation.domain.assignment import cohort_named, put_in_cohort
 from annotation.domain.crowd_consent import recruitment_of, session_length
 from annotation.domain.crowd_money import earned_by, session_price
 from annotation.domain.participation import ParticipationError, give_consent, is_over, require_open
@@ -68,13 +68,18 @@ def begin_session(*, participation: Participation, is_return: bool = False) -> W
         )  # fmt: skip
         place.session_from, place.session_to = place.n_done, place.n_done + session.length
         place.is_return, place.queue_empty_at = is_return, None
-        if is_return and place.cohort_id is None:
-            place.cohort = cohort_named(study, RETURNED)
-        place.save(update_fields=["session_from", "session_to", "is_return", "queue_empty_at", "cohort"])
+        place.save(update_fields=["session_from", "session_to", "is_return", "queue_empty_at"])
         if is_return:
-            begin_return(participation=place)
+            prepare_return(place)
     copy_counters(place, participation)
     return session
+
+
+def prepare_return(place: Participation) -> None:
+    """Own items to be shown again, and work reserved for returns unless something else is reserved for the person."""
+    begin_return(participation=place)
+    if place.cohort_id is None:
+        put_in_cohort(participation=place, cohort=cohort_named(place.study, RETURNED))
 
 
 def require_session(study: Study, recruitment: Recruitment, place: Participation, *, is_return: bool) -> None:

@@ -20,6 +20,7 @@ from annotation.models import Recruitment, Study, User
 
 CODES = ("completion_code", "screen_out_code", "early_leave_code", "no_consent_code")
 CODE = re.compile(r"[0-9A-Za-z_-]{4,40}")
+NOT_COPIED = (*CODES, "id", "study", "consent_digest", "prolific_study_ids")  # a copy is told apart by its codes
 CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -38,6 +39,14 @@ def change_recruitment(*, study: Study, user: User | None, values: Mapping[str, 
         version = settle_consent_version(study)
         log_event(study, user, "recruitment changed", settings=changed, consent_version=version)
     return recruitment
+
+
+def copy_recruitment(*, source: Study, study: Study) -> None:
+    """The ways in, sessions and pay of another study, with codes of its own; none where the other has none."""
+    row = Recruitment.objects.filter(study=source).first()
+    if row is not None:
+        names = [field.name for field in Recruitment._meta.concrete_fields if field.name not in NOT_COPIED]
+        Recruitment.objects.create(study=study, **{name: getattr(row, name) for name in names})
 
 
 def check_recruitment(recruitment: Recruitment) -> None:

@@ -18,10 +18,10 @@ from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotation.domain.assignment import cohort_named
+from annotation.domain.assignment import cohort_named, put_in_cohort
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_sessions import begin_session
-from annotation.domain.participation import ParticipationError, admit, require_open
+from annotation.domain.participation import ParticipationError, admit, require_account, require_open
 from annotation.domain.retention import find_identity, keep_identity, place_of_identity
 from annotation.domain.studies import StudyError, log_event
 from annotation.models import ExternalIdentity, Invitation, Participation, Role, Study, User, WorkSession
@@ -149,6 +149,7 @@ def accept(token: str, user: User | None, visit: str) -> Participation:
         require_usable(invitation)
         if invitation.kind == Invitation.Kind.RETURN:
             place = own_place(invitation)
+            require_account(place, user)
             use(invitation, place, visit)
             begin_session(participation=place, is_return=True)
             return place
@@ -165,11 +166,12 @@ def place_for(invitation: Invitation, user: User | None) -> Participation:
     if invitation.email:
         identity = find_identity(invitation.study, EMAIL, invitation.email)
         if identity is not None:
-            return place_of_identity(identity)
+            place = place_of_identity(identity)
+            require_account(place, user)
+            return place
     place = admit(study=invitation.study, user=user, came_by=Participation.CameBy.INVITATION)
     if invitation.batch:  # work can be reserved for those of a batch
-        place.cohort = cohort_named(invitation.study, invitation.batch)
-        place.save(update_fields=["cohort"])
+        put_in_cohort(participation=place, cohort=cohort_named(invitation.study, invitation.batch))
     if invitation.email:
         keep_identity(participation=place, source=EMAIL, external_id=invitation.email)
     return place
@@ -188,7 +190,9 @@ def use(invitation: Invitation, place: Participation, visit: str) -> None:
 def place_of_used(invitation: Invitation, user: User | None, visit: str) -> Participation:
     """A used link still leads on its own person, in the browser it was opened in."""
     place = own_place(invitation)
-    if (user is not None and place.user_id == user.pk) or (visit and visit[:40] == invitation.visit):
+    is_same_page = bool(visit) and visit[:40] == invitation.visit
+    if is_same_page or (user is not None and place.user_id == user.pk):
+        require_account(place, user)
         return place
     raise ParticipationError(
         _("This invitation was used already; go on in the browser where you first opened it, or ask for a new one.")

@@ -84,6 +84,17 @@ def new_annotator(*, is_simulated: bool = False) -> User:
     return user
 
 
+def require_account(place: Participation, user: User | None) -> None:
+    """A link signs in only to accounts that links made; to one with a password or a role, its owner signs in first."""
+    owner = place.user
+    if user is not None and user.pk == owner.pk:
+        return
+    if owner.has_usable_password() or owner.role != Role.ANNOTATOR or owner.is_staff or owner.is_superuser:
+        raise ParticipationError(
+            _("This link belongs to an account with a password: sign in first, then open it again.")
+        )
+
+
 def participation_of(*, study: Study, user: User) -> Participation:
     found = Participation.objects.filter(study=study, user=user).first()
     if found is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
+from annotation.domain.crowd_settings import copy_recruitment
 from annotation.domain.participation import current_guideline
 from annotation.domain.studies import StudyError, create_study, log_event, write_guideline
 from annotation.models import Category, ReferenceItem, Study, User
@@ -43,6 +44,7 @@ def copy_study(*, source: Study, user: User | None, name: str, **changes: Any) -
             )
             for one in source.reference_items.order_by("kind", "position", "id")
         )  # fmt: skip
+        copy_recruitment(source=source, study=study)
         log_event(study, user, "copied", source=source.slug)
     return study
 

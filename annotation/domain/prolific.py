@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.invitations import use_return
-from annotation.domain.participation import ParticipationError, admit, require_open
+from annotation.domain.participation import ParticipationError, admit, require_account, require_open
 from annotation.domain.retention import find_identity, keep_identity, place_of_identity
-from annotation.models import ExternalIdentity, ExternalVisit, Participation, Recruitment, Study
+from annotation.models import ExternalIdentity, ExternalVisit, Participation, Recruitment, Study, User
 
 PARAMETERS = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
 PID = re.compile(r"[0-9A-Za-z]{24}")
@@ -53,7 +53,7 @@ def parse_arrival(parameters: Mapping[str, str]) -> Arrival | None:
     return Arrival(given["PROLIFIC_PID"], given["STUDY_ID"], given["SESSION_ID"])
 
 
-def arrive(*, study: Study, arrival: Arrival) -> Participation:
+def arrive(*, study: Study, arrival: Arrival, user: User | None = None) -> Participation:
     """The place of this PID in the study, new or resumed, with the submission written down."""
     require_open(study)
     recruitment = recruitment_of(study)
@@ -62,6 +62,7 @@ def arrive(*, study: Study, arrival: Arrival) -> Participation:
     require_expected(recruitment, arrival)
     identity = find_identity(study, SOURCE, arrival.pid) or new_identity(study, arrival)
     participation = place_of_identity(identity)
+    require_account(participation, user)
     ExternalVisit.objects.get_or_create(
         identity=identity, external_session=arrival.session_id, defaults={"external_study": arrival.study_id}
     )

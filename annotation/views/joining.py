@@ -75,7 +75,7 @@ def join_from_prolific(request: HttpRequest, study: Study, arrival: Arrival) -> 
     """One button; the account belongs to the PID, whoever was signed in before."""
     if request.method == "POST":
         try:
-            return enter(request, lambda: arrive(study=study, arrival=arrival))
+            return enter(request, lambda: arrive(study=study, arrival=arrival, user=person_of(request)))
         except ParticipationError as error:
             return join_page(request, study, problem=str(error), status=409)
     return join_page(request, study, arrival=arrival)

@@ -34,6 +34,7 @@ from annotation.domain.participation import (
     session_progress,
 )
 from annotation.domain.payments import money_spent
+from annotation.domain.pilots import copy_study
 from annotation.domain.studies import StudyError
 from annotation.models import Annotation, Participation, PayEntry, Recruitment, Slot, Study, StudyEvent, WorkSession
 from tests.annotation.small_study import SmallStudy, make_study
@@ -327,6 +328,17 @@ def test_a_cap_below_what_is_promised_is_refused() -> None:
         newcomer(small.study)
     with pytest.raises(StudyError, match=r"6\.00 is spent or promised"):
         change_recruitment(study=small.study, user=None, values={"spending_cap": Decimal(5)})
+
+
+@pytest.mark.django_db
+def test_a_copy_recruits_alike_under_codes_of_its_own() -> None:
+    small = make_crowd(**PAID, by_prolific=True, prolific_study_ids="60aabbccddeeff0011223344")
+    copy = copy_study(source=small.study, user=None, name="The main study")
+    mine, theirs = recruitment_of(small.study), recruitment_of(copy)
+    assert (theirs.pay, theirs.amount, theirs.by_prolific) == ("session", Decimal(3), True)
+    assert (theirs.prolific_study_ids, theirs.completion_code == mine.completion_code) == ("", False)
+    plain = copy_study(source=make_study(n_people=0, slug="second").study, user=None, name="Plain")
+    assert recruitment_of(plain).pk is None
 
 
 def test_amounts_are_written_as_people_read_them() -> None:

@@ -16,6 +16,7 @@ from annotation.domain.crowd_settings import change_recruitment
 from annotation.domain.invitations import accept_invitation, invite, invite_back, revoke, split_emails
 from annotation.domain.participation import ParticipationError, join_study
 from annotation.domain.prolific import Arrival, arrive, parse_arrival
+from annotation.domain.retention import keep_identity
 from annotation.domain.studies import StudyError
 from annotation.models import Annotation, ExternalIdentity, ExternalVisit, Invitation, Participation, Role, Study, User
 from tests.annotation.small_study import SmallStudy, make_person
@@ -253,6 +254,29 @@ def test_people_are_invited_back_after_some_days_and_once(small: SmallStudy, rhe
     assert session_state(participation=place).is_over
     place.refresh_from_db()
     assert (place.is_return, early.is_return) == (False, False)
+
+
+def test_no_link_signs_in_to_an_account_with_a_password_or_a_role(small: SmallStudy, rhea: User) -> None:
+    place = finished(small, days_ago=2)
+    invite_back(study=small.study, user=rhea)
+    link = Invitation.objects.get()
+    keep_identity(participation=place, source="email", external_id="ada@example.org")
+    by_email = Invitation.objects.create(study=small.study, email="ada@example.org")
+    for change in ({"password": "pbkdf2_sha256$1$a$b"}, {"role": Role.RESEARCHER}, {"is_staff": True}):
+        before = User.objects.filter(pk=place.user_id).values(*change).get()
+        User.objects.filter(pk=place.user_id).update(**change)
+        for enter in (
+            lambda: accept_invitation(token=link.token, user=None),
+            lambda: accept_invitation(token=by_email.token, user=rhea),
+            lambda: arrive(study=small.study, arrival=arrival(), user=rhea),
+        ):
+            with pytest.raises(ParticipationError, match="sign in first"):
+                enter()
+        User.objects.filter(pk=place.user_id).update(**before)
+    assert {one.state for one in Invitation.objects.all()} == {"open"}
+    User.objects.filter(pk=place.user_id).update(role=Role.RESEARCHER)
+    owner = User.objects.get(pk=place.user_id)
+    assert accept_invitation(token=link.token, user=owner).is_return
 
 
 def test_who_was_invited_back_returns_by_prolific_too(small: SmallStudy, rhea: User) -> None:
