@@ -15,6 +15,7 @@ def status_texts() -> dict[str, str]:
         "all_saved": _("All saved"),
         "saving": _("Saving %(n)s…"),
         "offline_kept": _("No connection. Kept on this computer: %(n)s"),
+        "server_kept": _("Not saved yet, but kept on this computer: %(n)s. %(reason)s"),
         "signedout_kept": _("Signed out. Kept on this computer: %(n)s"),
         "refused_kept": _("Not taken, but kept on this computer: %(n)s. %(reason)s"),
         "late_extra": _("This one had been given on meanwhile; yours is kept as an extra."),
@@ -62,6 +63,9 @@ def answer_texts() -> dict[str, str]:
         "none_of_them": _("none of them"),
         "n_marked": _("marked patches: %(n)s"),
         "answer_n": _("Answer %(name)s"),
+        "term_create": _("New: “%(term)s”"),
+        "term_near": _("Much like one there is. Tab takes it, Enter keeps yours."),
+        "term_only_listed": _("Only labels of the list are taken; try another word."),
     }
 
 
