@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.answers import bar_item, participation_for_update
@@ -31,11 +32,16 @@ class RemarkText:
 
     def __post_init__(self) -> None:
         if self.kind not in Remark.Kind.values:
-            raise AnswerError(f"A remark can be {', '.join(Remark.Kind.values)}, not '{self.kind}'.")
+            raise AnswerError(
+                _("A remark can be %(kinds)s, not '%(kind)s'.")
+                % {"kinds": ", ".join(Remark.Kind.values), "kind": self.kind}
+            )
         if len(self.text) > TEXT_LENGTH:
-            raise AnswerError(f"The remark has {len(self.text)} characters; {TEXT_LENGTH} is the most.")
+            raise AnswerError(
+                _("The remark has %(n)s characters; %(most)s is the most.") % {"n": len(self.text), "most": TEXT_LENGTH}
+            )
         if self.kind == Remark.Kind.COMMENT and not self.text.strip():
-            raise AnswerError("A comment needs some text.")
+            raise AnswerError(_("A comment needs some text."))
 
 
 def add_remark(*, annotator: User, study: Study, remark: RemarkText) -> Remark:
@@ -56,7 +62,7 @@ def add_remark(*, annotator: User, study: Study, remark: RemarkText) -> Remark:
 
 def replayed(sent: Remark, annotator: User, remark: RemarkText) -> Remark:
     if sent.author_id != annotator.pk or sent.item_id != remark.item or sent.kind != remark.kind:
-        raise AnswerError("The UUID of this remark is already another remark's; make a new one.")
+        raise AnswerError(_("The UUID of this remark is already another remark's; make a new one."))
     return sent
 
 
@@ -74,7 +80,7 @@ def report_image(*, annotator: User, study: Study, report: RemarkText, panel: st
     require_participation(study, annotator)
     index = image_of_cell(study=study, stimulus_id=item.stimulus_id, panel=panel, cell=cell)
     image = Image.objects.get(image_set=item.feature.exemplar_set.image_set, index=index)
-    stored, _ = ImageReport.objects.get_or_create(
+    stored, _is_new = ImageReport.objects.get_or_create(
         uuid=report.uuid,
         defaults={"image": image, "study": study, "reporter": annotator, "reason": report.text.strip()},
     )
@@ -83,11 +89,11 @@ def report_image(*, annotator: User, study: Study, report: RemarkText, panel: st
 
 def require_participation(study: Study, annotator: User) -> None:
     if not Participation.objects.filter(study=study, user=annotator).exists():
-        raise AnswerError(f"You have not joined '{study.name}'; open the link you were sent.")
+        raise AnswerError(_("You have not joined '%(study)s'; open the link you were sent.") % {"study": study.name})
 
 
 def item_of(study: Study, item_id: int) -> Item:
     item = Item.objects.filter(pk=item_id, study=study).select_related("feature__exemplar_set__image_set").first()
     if item is None:
-        raise AnswerError("The remark names an item that is not in this study.")
+        raise AnswerError(_("The remark names an item that is not in this study."))
     return item

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 
 from annotation.domain.adjudication import as_given, judged_questions
+from annotation.domain.categories import category_tree
 from annotation.domain.protocols import Kind, Question
 from annotation.models import Study, Verdict
 
@@ -70,8 +71,7 @@ def field_of(question: Question, study: Study) -> forms.Field:
                 label=label, choices=cells, widget=forms.CheckboxSelectMultiple, required=False
             )
         case Kind.CATEGORY:
-            names = [(name, name) for name in study.categories.values_list("name", flat=True)]
-            return forms.ChoiceField(label=label, choices=[("", "—"), *names], required=False)
+            return forms.ChoiceField(label=label, choices=category_choices(study), required=False)
         case Kind.MARKS:
             return forms.JSONField(
                 label=label, required=False, widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
@@ -82,6 +82,16 @@ def field_of(question: Question, study: Study) -> forms.Field:
             return forms.CharField(
                 label=label, max_length=question.max_length, required=question.is_required, widget=rows
             )
+
+
+def category_choices(study: Study) -> list[tuple[str, str]]:
+    """As the player shows them, those inside another after it."""
+    choices = [("", "—")]
+    for branch in category_tree(study):
+        parent = branch.category.name
+        choices.append((parent, parent))
+        choices += [(child.name, f"{parent} › {child.name}") for child in branch.children]
+    return choices
 
 
 def initial_of(question: Question, value: Any) -> Any:

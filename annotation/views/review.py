@@ -148,6 +148,7 @@ def adjudicate(request: HttpRequest, study: Study) -> HttpResponseBase:
         return redirect("study-review", slug=study.slug)
     questions = judged_questions(study)
     config = base_config(study, signed_in_user(request), "review", questions=questions, layout="adjudication") | {
+        "layout": protocol_of(study).layout,  # the board of the judged protocol, with the answers beneath it
         "urls": {"answers": reverse("adjudicate-answers", args=[study.slug])},
         "items": items,
         "done": progress.done,

@@ -167,7 +167,7 @@ def vocabulary_term(request: HttpRequest, study: Study, pk: int) -> HttpResponse
     return render(request, "annotation/vocabulary/term.html", context)
 
 
-def pictures(study: Study, row: TermRow) -> list[dict[str, Any]]:
+def pictures(study: Study, row: TermRow, side: str = "item") -> list[dict[str, Any]]:
     """Items of this name with their frozen pictures; items whose stimulus is gone are left out."""
     shown = []
     for called in items_called(study, row):
@@ -175,7 +175,8 @@ def pictures(study: Study, row: TermRow) -> list[dict[str, Any]]:
             stimulus = stimulus_for_player(study=study, stimulus_id=called.stimulus_id)
         except StimulusError:
             continue
-        shown.append({"item": called.item_id, "n": called.n, "stimulus": stimulus})
+        name = f"{side}-{called.item_id}"
+        shown.append({"item": called.item_id, "n": called.n, "stimulus": stimulus, "name": name})
     return shown
 
 
@@ -216,9 +217,8 @@ def vocabulary_merge(request: HttpRequest, study: Study, pk: int) -> HttpRespons
     if "preview" in context:
         preview = context["preview"]
         rows = {row.pk: row for row in all_rows(study)}
-        context["sides"] = [
-            (term, pictures(study, rows[term.pk])) for term in (preview.source, preview.target) if term.pk in rows
-        ]
+        sides = (("source", preview.source), ("target", preview.target))
+        context["sides"] = [(term, pictures(study, rows[term.pk], side)) for side, term in sides if term.pk in rows]
     return render(request, "annotation/vocabulary/merge.html", context)
 
 

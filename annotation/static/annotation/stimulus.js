@@ -66,7 +66,7 @@ function board(root, stimulus, titles) {
   for (const panel of stimulus.panels) {
     const section = document.createElement("section");
     section.className = `stimulus-panel stimulus-panel--${panel.kind}`;
-    section.style.setProperty("--n", panel.cells.length);
+    section.style.setProperty("--columns", panel.kind === "patches" ? 4 : Math.min(panel.cells.length, 6));
     const head = Object.assign(document.createElement("h2"), { textContent: titles[panel.name] ?? panel.name });
     const cells = document.createElement("div");
     cells.className = "stimulus-cells";
