@@ -16,9 +16,11 @@ from annotation.domain.answer_message import AnswerError, parse_id
 from annotation.domain.launch_problems import launch_problems
 from annotation.domain.launching import launch_study, settle_failed_launch
 from annotation.domain.practice import Feedback, Standing
+from annotation.domain.preview_board import preview_of
 from annotation.domain.preview_stimulus import preview_stimulus
-from annotation.domain.protocols import protocol_of, questions_of, questions_right, validate
+from annotation.domain.protocols import options_of, protocol_of, questions_of, questions_right, validate
 from annotation.domain.runs import is_served, run_progress
+from annotation.domain.sampling import SamplingError
 from annotation.domain.stimuli import StimulusError, stimulus_for_player
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
 from annotation.domain.study_checklist import checklist, launch_estimate, try_sample
@@ -33,10 +35,7 @@ from config.wakeup import wake_workers
 from workers.artifacts import ArtifactError
 
 N_PREVIEWED = 12
-NO_PREVIEW = (
-    "Before the launch only sheets of patches and images can be previewed: which images this protocol shows is drawn "
-    "when they are frozen. Launch a small study first to see them; its practice items can then be previewed."
-)
+NOTHING_TO_PREVIEW = "There is nothing to preview yet: choose dictionaries or add practice items."
 STATE_ACTS = {"pause": pause_study, "resume": resume_study, "close": close_study}
 
 
@@ -86,16 +85,13 @@ def freezing_context(run: Run) -> dict[str, Any]:
 @study_reader
 def study_preview(request: HttpRequest, study: Study) -> HttpResponseBase:
     """The player as an annotator has it, over the practice and gold items; nothing is stored."""
-    if not can_preview(study):
-        messages.info(request, NO_PREVIEW)
-        return redirect("study", slug=study.slug)
     try:
         items = previewed(study)
-    except (ArtifactError, StimulusError) as error:
+    except (ArtifactError, StimulusError, StudyError, SamplingError) as error:
         messages.error(request, str(error))
         return redirect("study", slug=study.slug)
     if not items:
-        messages.warning(request, "There is nothing to preview yet: choose dictionaries or add practice items.")
+        messages.warning(request, NOTHING_TO_PREVIEW)
         return redirect("study", slug=study.slug)
     config = base_config(study, signed_in_user(request), "preview") | {
         "urls": {"answers": reverse("preview-answers", args=[study.slug])},
@@ -106,13 +102,16 @@ def study_preview(request: HttpRequest, study: Study) -> HttpResponseBase:
     return render_player(request, study, config, finish_url=page, leave_url=page)
 
 
-def can_preview(study: Study) -> bool:
-    """Sheets are shown from the exemplars; what another protocol shows is drawn and split when it is frozen."""
-    return bool(study.stimuli_digest) or protocol_of(study).builder == "sheet"
-
-
 def previewed(study: Study) -> list[dict[str, Any]]:
-    """Practice and gold items; a study without any shows the first features of its sample."""
+    """Practice and gold items; a study without any shows the first features of its sample.
+
+    Before the launch sheets are made from the exemplars alone; other boards need the plan of the study.
+    """
+    if not study.stimuli_digest and protocol_of(study).builder != "sheet":
+        found = preview_of(study, N_PREVIEWED)
+        if found.reasons and not found.items:
+            raise StudyError(found.reasons[0])
+        return [{"slot": None, "item": one.reference, "stimulus": one.stimulus} for one in found.items]
     references = list(
         study.reference_items.select_related(
             "feature__dictionary__vision_model", "feature__exemplar_set", "study"
@@ -132,6 +131,14 @@ def stimulus_of(reference: ReferenceItem) -> dict[str, Any]:
     if reference.stimulus_id:
         return stimulus_for_player(study=reference.study, stimulus_id=reference.stimulus_id)
     return preview_stimulus(reference.feature)
+
+
+def previewed_accepted(study: Study, reference: ReferenceItem) -> dict[str, list[Any]]:
+    """What the researcher accepts, or what follows from the truth of what the preview shows."""
+    if reference.accepted or study.stimuli_digest:
+        return dict(reference.accepted)
+    found = next((one for one in preview_of(study, N_PREVIEWED).items if one.reference == reference.pk), None)
+    return protocol_of(study).accepted(found.truth, options_of(study)) if found else {}
 
 
 def previewed_feedback(right: dict[str, bool], accepted: dict[str, list[Any]], reason: str) -> Feedback:
@@ -156,10 +163,9 @@ def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
         reference = study.reference_items.filter(pk=pk).first()
         if reference is None:
             raise Http404("There is no such item in this study.")
-        right = questions_right(answer, reference.accepted)
-        return JsonResponse(
-            feedback_reply(payload, previewed_feedback(right, dict(reference.accepted), reference.reason))
-        )
+        accepted = previewed_accepted(study, reference)
+        right = questions_right(answer, accepted)
+        return JsonResponse(feedback_reply(payload, previewed_feedback(right, accepted, reference.reason)))
     except RequestError as error:
         return problem(400, str(error))
     except Http404 as error:

@@ -9,7 +9,6 @@ from django.urls import path
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain.launch_problems import wants_accepted
-from annotation.domain.protocols import protocol_of
 from annotation.domain.studies import StudyError
 from annotation.domain.study_editing import add_reference, move_reference, remove_reference
 from annotation.forms.study_reference import ReferenceForm, initial_of
@@ -43,7 +42,7 @@ def study_reference(request: HttpRequest, study: Study) -> HttpResponseBase:
     thumbnails = reference_thumbnails(items)
     rows = [(item, [thumbnails[pk] for pk in (item.feature_id, item.other_feature_id) if pk]) for item in items]
     context = {"study": study, "form": form, "rows": rows, "is_editor": is_editor, "tab": "reference"}
-    context |= {"wants_accepted": wants_accepted(study), "can_preview": protocol_of(study).builder == "sheet"}
+    context["wants_accepted"] = wants_accepted(study)
     if is_editor and study.state == Study.State.DRAFT:
         context["candidates"] = candidates(study, user)
     return render(request, "annotation/studies/reference.html", context)

@@ -25,18 +25,15 @@ from workers.images import ImageSetReader
 from workers.stages.configs import FreezeStimuliConfig
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stimuli.building import build_stimulus
-from workers.stimuli.feature_images import FeatureImages, Tensors, read_feature_images
+from workers.stimuli.feature_images import Tensors
 from workers.stimuli.geometry import Geometry, working_copy
-from workers.stimuli.plan import FeatureKey, IneligibleError, PlanLine
+from workers.stimuli.plan import IneligibleError, PlanLine
 from workers.stimuli.rendering import Stimulus
-from workers.stimuli.sheets import Sheet, read_sheet
-from workers.stimuli.sources import Similarity, Sources
-from workers.stimuli.split import Roles, split_images
+from workers.stimuli.similarity import Similarity, open_similarity
+from workers.stimuli.sources import ExemplarFile, Sources, sources_of
 
 ITEMS_PER_CHUNK = 48
 KEPT_IMAGES = 256
-KEPT_SHEETS = 1024
-KEPT_EMBEDDINGS = 4096
 
 
 def plan(config: FreezeStimuliConfig, context: StageContext) -> list[ChunkPlan]:
@@ -109,55 +106,33 @@ def open_sources(
     from safetensors import safe_open
 
     sources = plan.json("sources.json")
-    facts = context.store.open(sources[0]["exemplars"], kind="exemplars").json("exemplars.json")
-    model = context.store.open(facts["vision_model"], kind="vision-model").json("model.json")
-    seed = int(facts.get("settings", {}).get("seed", 0))
+    artifacts = [context.store.open(source["exemplars"], kind="exemplars") for source in sources]
+    facts = [artifact.json("exemplars.json") for artifact in artifacts]
+    model = context.store.open(facts[0]["vision_model"], kind="vision-model").json("model.json")
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(safe_open(context.store.open(s["exemplars"]).path(s["file"]), framework="np"))
-            for s in sources
-        ]
+        files = []
+        for source, artifact, fact in zip(sources, artifacts, facts, strict=True):
+            opened = stack.enter_context(safe_open(artifact.path(source["file"]), framework="np"))
+            seed = int(fact["settings"].get("seed", 0))
+            files.append(ExemplarFile(artifact.digest, seed, source["file"], row_reader(opened)))
+        yield sources_of(files, similarity), Geometry.of(model["preprocessing"], facts[0]["grid"])
 
-        def tensors(source: int) -> Tensors:
-            return lambda name, row: files[source].get_slice(name)[row : row + 1][0]
 
-        @lru_cache(maxsize=KEPT_SHEETS)
-        def sheet(source: int, latent: int) -> Sheet:
-            return read_sheet(tensors(source), latent)
-
-        @lru_cache(maxsize=KEPT_SHEETS)
-        def images(feature: FeatureKey) -> FeatureImages:
-            return read_feature_images(tensors(feature.source), feature.latent)
-
-        @lru_cache(maxsize=KEPT_SHEETS)
-        def roles(feature: FeatureKey) -> Roles:
-            source = sources[feature.source]
-            name = f"{source['exemplars']}/{source['file']}/{feature.latent}"
-            return split_images(images(feature), seed=seed, feature=name)
-
-        yield Sources(sheet, images, roles, similarity), Geometry.of(model["preprocessing"], facts["grid"])
+def row_reader(file: Any) -> Tensors:
+    return lambda name, row: file.get_slice(name)[row : row + 1][0]
 
 
 @contextmanager
 def open_embeddings(config: FreezeStimuliConfig, context: StageContext) -> Iterator[Similarity | None]:
-    """How alike two images look (cosine), or None where the study names no embeddings."""
-    import numpy as np
-    from safetensors import safe_open
-
+    """How alike two images look, or None where the study names no embeddings."""
     if not config.embeddings:
         yield None
         return
     artifact = context.store.open(config.embeddings, kind="image-embeddings")
     if artifact.json("embeddings.json")["image_set"] != config.image_set:
         raise ValueError("The embeddings are of another image set; embed the images of this study's set.")
-    with safe_open(artifact.path("embeddings.safetensors"), framework="np") as file:
-        rows = file.get_slice("embeddings")
-
-        @lru_cache(maxsize=KEPT_EMBEDDINGS)
-        def embedding(image: int) -> Any:
-            return rows[image : image + 1][0].astype(np.float32)
-
-        yield lambda one, other: float(embedding(one) @ embedding(other))
+    with open_similarity(artifact.path("embeddings.safetensors")) as similarity:
+        yield similarity
 
 
 def make_folders(folder: Path) -> None:

@@ -50,9 +50,9 @@ class Geometry:
         return Box(left, top, left + across, top + down)
 
 
-def patch_window(geometry: Geometry, patch: int) -> tuple[int, int, int]:
+def patch_window(grid: tuple[int, int], patch: int) -> tuple[int, int, int]:
     """Row and column of the first patch of the crop, and patches along its side; kept inside the image."""
-    height, width = geometry.grid
+    height, width = grid
     side = min(CONTEXT, height, width)
     row, column = divmod(patch, width)
     first_row = min(max(row - side // 2, 0), height - side)
@@ -64,7 +64,7 @@ def crop_patch(image: Image.Image, geometry: Geometry, patch: int, pixels: int) 
     """The patch with its surroundings as a square of so many pixels, and the patch's own box [x, y, w, h] in it."""
     seen = geometry.seen(*image.size)
     across, down = (seen.right - seen.left) / geometry.grid[1], (seen.bottom - seen.top) / geometry.grid[0]
-    first_row, first_column, side = patch_window(geometry, patch)
+    first_row, first_column, side = patch_window(geometry.grid, patch)
     left, top = seen.left + first_column * across, seen.top + first_row * down
     picture = resized(image, Box(left, top, left + side * across, top + side * down), pixels)
     row, column = divmod(patch, geometry.grid[1])
@@ -73,9 +73,9 @@ def crop_patch(image: Image.Image, geometry: Geometry, patch: int, pixels: int) 
     return picture, [x, y, round(step), round(step)]
 
 
-def patch_box(geometry: Geometry, patch: int, pixels: int) -> list[int]:
+def patch_box(grid: tuple[int, int], patch: int, pixels: int) -> list[int]:
     """Where a patch lies [x, y, w, h] in the whole image shown as a square of so many pixels."""
-    rows, columns = geometry.grid
+    rows, columns = grid
     row, column = divmod(patch, columns)
     left, right = round(column * pixels / columns), round((column + 1) * pixels / columns)
     top, bottom = round(row * pixels / rows), round((row + 1) * pixels / rows)

@@ -117,7 +117,7 @@ def draw_image(sprite: Image.Image, one: Placed, picture: Image.Image, geometry:
     if one.cell.value is not None:
         record["value"] = round(one.cell.value, 3)
     if one.cell.patch is not None:
-        record["box"] = patch_box(geometry, one.cell.patch, one.panel.side)
+        record["box"] = patch_box(geometry.grid, one.cell.patch, one.panel.side)
         record["patch_index"] = one.cell.patch
     return record
 

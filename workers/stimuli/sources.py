@@ -1,17 +1,20 @@
-"""What builders may ask about features and images; reading and caching are the stage's business."""
+"""What builders may ask about features and images, read row by row from exemplars."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from workers.stimuli.feature_images import ActiveImage, FeatureImages
+from workers.stimuli.feature_images import ActiveImage, FeatureImages, Tensors, read_feature_images
 from workers.stimuli.plan import FeatureKey, IneligibleError
-from workers.stimuli.sheets import Sheet
-from workers.stimuli.split import Roles
+from workers.stimuli.sheets import Sheet, read_sheet
+from workers.stimuli.similarity import Similarity
+from workers.stimuli.split import Roles, split_images
 
-Similarity = Callable[[int, int], float]
+KEPT_FEATURES = 1024
 NO_EMBEDDINGS = "Hard contrasts need embeddings of the images; run embed-images and choose them in the study."
 NO_CONTRAST = "The feature has no contrast images: it is about as strong on every image."
 
@@ -24,6 +27,35 @@ class Sources:
     images: Callable[[FeatureKey], FeatureImages]
     roles: Callable[[FeatureKey], Roles]
     similarity: Similarity | None = None
+
+
+class ExemplarFile(NamedTuple):
+    """One file of an exemplars artefact: the artefact's digest and seed, the file's name, how to read a row."""
+
+    exemplars: str
+    seed: int
+    name: str
+    tensors: Tensors
+
+
+def sources_of(files: Sequence[ExemplarFile], similarity: Similarity | None) -> Sources:
+    """Features by the number of their file and their latent."""
+
+    @lru_cache(maxsize=KEPT_FEATURES)
+    def sheet(source: int, latent: int) -> Sheet:
+        return read_sheet(files[source].tensors, latent)
+
+    @lru_cache(maxsize=KEPT_FEATURES)
+    def images(feature: FeatureKey) -> FeatureImages:
+        return read_feature_images(files[feature.source].tensors, feature.latent)
+
+    @lru_cache(maxsize=KEPT_FEATURES)
+    def roles(feature: FeatureKey) -> Roles:
+        file = files[feature.source]
+        name = f"{file.exemplars}/{file.name}/{feature.latent}"
+        return split_images(images(feature), seed=file.seed, feature=name)
+
+    return Sources(sheet, images, roles, similarity)
 
 
 def nearest(image: int, among: Sequence[int], similarity: Similarity | None) -> tuple[int, float]:

@@ -15,7 +15,8 @@ from workers.stimuli.feature_images import ActiveImage, FeatureImages
 from workers.stimuli.matching import references
 from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
-from workers.stimuli.sources import NO_CONTRAST, Similarity, Sources, nearest
+from workers.stimuli.similarity import Similarity
+from workers.stimuli.sources import NO_CONTRAST, Sources, nearest
 
 NO_REFERENCE = "no-reference"
 CONTRASTS = ("easy", "hard", "graded")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from workers.stimuli.feature_images import ActiveImage, FeatureImages
 from workers.stimuli.plan import IneligibleError, PlanLine, counted
 from workers.stimuli.rendering import Board, Cell, Panel
-from workers.stimuli.sources import NO_CONTRAST, Similarity, Sources, nearest, spread_over_bands
+from workers.stimuli.similarity import Similarity
+from workers.stimuli.sources import NO_CONTRAST, Sources, nearest, spread_over_bands
 
 N_IMAGES = 8
 PANEL_SIDE, SINGLE_SIDE = 212, 384

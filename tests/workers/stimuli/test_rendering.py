@@ -70,7 +70,7 @@ def test_the_sentence_shown_is_that_of_the_plan() -> None:
 
 @pytest.mark.parametrize("pixels", [160, 212, 321])
 def test_boxes_of_all_patches_tile_the_cell(pixels: int) -> None:
-    boxes = [patch_box(GEOMETRY, patch, pixels) for patch in range(16)]
+    boxes = [patch_box(GEOMETRY.grid, patch, pixels) for patch in range(16)]
     assert sum(w * h for _, _, w, h in boxes) == pixels**2
     assert boxes[0][:2] == [0, 0]
     assert (boxes[15][0] + boxes[15][2], boxes[15][1] + boxes[15][3]) == (pixels, pixels)

@@ -73,7 +73,7 @@ def test_an_unknown_crop_mode_is_refused() -> None:
 
 @pytest.mark.parametrize(("patch", "window"), [(0, (0, 0, 3)), (5, (0, 0, 3)), (10, (1, 1, 3)), (15, (1, 1, 3))])
 def test_the_surroundings_stay_inside_the_image(patch: int, window: tuple[int, int, int]) -> None:
-    assert patch_window(GEOMETRY, patch) == window
+    assert patch_window(GEOMETRY.grid, patch) == window
 
 
 @pytest.mark.parametrize("patch", range(16))
