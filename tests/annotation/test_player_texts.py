@@ -9,7 +9,7 @@ from annotation.views.player_texts import player_texts
 
 PLAYER = Path(__file__).resolve().parents[2] / "annotation/static/annotation/player"
 MADE = {f"{kind}_{part}" for kind in ("skip", "comment", "report") for part in ("title", "lead", "send")}
-MADE |= {"offline_kept", "signedout_kept"}
+MADE |= {"offline_kept", "server_kept", "signedout_kept"}
 
 
 def script() -> str:

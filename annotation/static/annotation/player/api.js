@@ -38,8 +38,6 @@ export async function request(url, { body, method = "POST", timeout = 20000, kee
 
 function failure(status, text) {
   if (status === 401) return new SignedOut(text);
-  if (status === 408 || status === 429 || status >= 500) return new Offline(text);
-  const refused = new Refused(text);
-  refused.status = status;
-  return refused;
+  const isPassing = status === 408 || status === 429 || status >= 500;
+  return Object.assign(isPassing ? new Offline(text) : new Refused(text), { status });
 }

@@ -128,7 +128,8 @@ export class Outbox extends EventTarget {
       return true;
     }
     if (!(error instanceof Offline) && !(error instanceof SignedOut)) throw error;
-    this.#settle(error instanceof SignedOut ? "signedout" : "offline");
+    this.reason = error.message;
+    this.#settle(error instanceof SignedOut ? "signedout" : error.status ? "server" : "offline");
     this.timer = setTimeout(() => this.send(), this.wait * (0.75 + Math.random() / 2));
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
     return false;

@@ -27,13 +27,13 @@ export class Status {
     const [waiting, refused] = [outbox.waiting.length, outbox.refused.length];
     let [text, tone] = [t("all_saved"), "calm"];
     if (waiting) [text, tone] = [t("saving", { n: waiting }), "busy"];
-    if (outbox.trouble && waiting) [text, tone] = [t(`${outbox.trouble}_kept`, { n: waiting }), "trouble"];
+    if (outbox.trouble && waiting) [text, tone] = [t(`${outbox.trouble}_kept`, { n: waiting, reason: outbox.reason }), "trouble"];
     if (refused) [text, tone] = [t("refused_kept", { n: refused, reason: outbox.refused[0].refused }), "trouble"];
     this.saved.textContent = text;
     this.saved.title = text;
     this.saved.dataset.tone = tone;
     this.saved.dataset.unsaved = waiting + refused;
-    this.retry.hidden = !refused && outbox.trouble !== "offline";
+    this.retry.hidden = !refused && !["offline", "server"].includes(outbox.trouble);
     this.signin.hidden = outbox.trouble !== "signedout";
   }
 
