@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import Max, Min
 from django.utils import timezone
 
-from annotation.models import Annotation, ImageReport, Remark, Study, StudyEvent, Webhook, WebhookDelivery
+from annotation.models import (
+    Annotation,
+    ImageReport,
+    Remark,
+    Study,
+    StudyEvent,
+    Webhook,
+    WebhookDelivery,
+    WorkSession,
+)
 
 PING = "ping"
 EVENTS = {
@@ -27,12 +36,13 @@ EVENTS = {
     "flag.raised": "an annotator flagged an item",
     "image.reported": "an annotator reported an image",
     "export.done": "an export is ready to be downloaded",
-    "participant.finished": "somebody has answered all there was for them",
+    "participant.finished": "an annotator's session ended: complete, left early or screened out",
 }
 EVENT_OF_LOG = {
     "opened": "study.opened", "resumed": "study.opened", "paused": "study.paused", "closed": "study.closed",
-    "export written": "export.done", "participant finished": "participant.finished",
+    "export written": "export.done",
 }  # fmt: skip
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAG = timedelta(seconds=5)
 BATCH_ANSWERS, BATCH_AGE = 100, timedelta(seconds=60)
 MOST_AT_ONCE = 500
@@ -58,7 +68,7 @@ def news_of_log(study: Study, after: int, until: datetime) -> Iterator[News]:
 
 def public(row: StudyEvent) -> dict[str, Any]:
     """What of an event's detail goes out: numbers and codes of our own, never names."""
-    return {name: row.detail[name] for name in ("export", "annotator", "n_done") if name in row.detail}
+    return {name: row.detail[name] for name in ("export", "n_answers") if name in row.detail}
 
 
 def news_of_answers(study: Study, after: int, until: datetime) -> Iterator[News]:
@@ -84,8 +94,24 @@ def news_of_reports(study: Study, after: int, until: datetime) -> Iterator[News]
         yield News("image.reported", row.pk, {"report": str(row.uuid), "reason": row.reason[:500]})
 
 
+def news_of_sessions(study: Study, after: int, until: datetime) -> Iterator[News]:
+    """Sessions end in any order, so the mark is the time of the last one told of, in microseconds."""
+    rows = WorkSession.objects.filter(
+        participation__study=study, ended_at__gt=EPOCH + timedelta(microseconds=after), ended_at__lte=until
+    ).select_related("participation__user")
+    for row in rows.order_by("ended_at", "pk")[:MOST_AT_ONCE]:
+        assert row.ended_at is not None
+        person = {"annotator": row.participation.user.annotator_code, "session": row.number, "n_done": row.n_done}
+        yield News("participant.finished", microseconds(row.ended_at), person | {"ending": row.ending})
+
+
+def microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 SOURCES: dict[str, Source] = {
     "log": news_of_log, "answer": news_of_answers, "flag": news_of_flags, "report": news_of_reports,
+    "session": news_of_sessions,
 }  # fmt: skip
 
 
@@ -97,7 +123,8 @@ def marks_now(study: Study) -> dict[str, int]:
         "flag": Remark.objects.filter(item__study=study),
         "report": ImageReport.objects.filter(study=study),
     }
-    return {name: rows.aggregate(last=Max("pk"))["last"] or 0 for name, rows in found.items()}
+    last = {name: rows.aggregate(last=Max("pk"))["last"] or 0 for name, rows in found.items()}
+    return last | {"session": microseconds(timezone.now())}
 
 
 def collect_news(*, now: datetime | None = None) -> int:

@@ -166,10 +166,15 @@ WORDS = {
     "n_answers": "answers", "n_judgements": "judgements wanted", "n_late_extras": "late extras",
     "n_revisions": "revisions", "n_remarks": "remarks", "n_bytes": "bytes",
 }  # fmt: skip
+MAIN = frozenset({"n_lines", "n_new", "n_answers"})
 
 
 def facts_of(errand: Errand) -> list[tuple[int, str]]:
-    return [(errand.report[name], word) for name, word in WORDS.items() if name in errand.report]
+    """Counts in words; of those that are usually none, only what there is."""
+    report = errand.report
+    return [
+        (report[name], word) for name, word in WORDS.items() if report.get(name) or (name in report and name in MAIN)
+    ]
 
 
 def has_file(errand: Errand) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -44,9 +44,10 @@ from annotation.domain.webhooks import (
     renew_secret,
     switch_webhook,
 )
-from annotation.models import StudyEvent, Webhook, WebhookAttempt, WebhookDelivery
+from annotation.models import StudyEvent, Webhook, WebhookAttempt, WebhookDelivery, WorkSession
 from tests.annotation.domain.webhook_receiver import Receiver, receiving
 from tests.annotation.small_study import SmallStudy, make_answer, make_person, make_study
+from tests.servers import WorkerProcess, poll
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(seconds=120)
@@ -129,6 +130,31 @@ def test_a_flag_is_told_and_a_skip_is_not(small: SmallStudy, receiver: Receiver)
         add_remark(annotator=small.people[0], study=small.study, remark=text)
     assert tell() == 1
     assert json.loads(receiver.received[0].body)["data"]["text"] == "blurred"
+
+
+def test_the_end_of_a_session_is_told_by_pseudonym(small: SmallStudy, receiver: Receiver) -> None:
+    make_webhook(small, receiver, "participant.finished")
+    participation = small.study.participations.get(user=small.people[0])
+    session = WorkSession.objects.create(participation=participation, number=1, length=10)
+    assert tell() == 0
+    WorkSession.objects.filter(pk=session.pk).update(ended_at=timezone.now(), ending="complete", n_done=10)
+    assert tell() == 1
+    assert tell() == 0
+    data = json.loads(receiver.received[0].body)["data"]
+    code = small.people[0].annotator_code
+    assert data == {"annotator": code, "session": 1, "n_done": 10, "ending": "complete"}
+
+
+def test_a_real_worker_tells_what_happened(
+    transactional_db: None, receiver: Receiver, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    made = make_study()
+    make_webhook(made, receiver)
+    start_worker("cpu", VITRINE_WEBHOOKS_INSIDE="1")
+    pause_study(study=made.study, user=None)
+    poll(lambda: len(receiver.received), "the delivery", seconds=60)
+    assert receiver.received[0].headers["Vitrine-Event"] == "study.paused"
+    poll(lambda: WebhookDelivery.objects.get().state == "delivered", "its record", seconds=20)
 
 
 def test_a_young_row_waits_for_transactions_that_began_before_it(small: SmallStudy, receiver: Receiver) -> None:
