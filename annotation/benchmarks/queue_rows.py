@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
@@ -78,27 +79,24 @@ def make_study(scale: QueueScale) -> Study:
             Category.objects.create(study=study, name=name, key=key, position=position)
         Guideline.objects.create(study=study, version=1, text="Look, then say.")
         make_people(study, scale.n_annotators)
-        values = {
-            "study": study.pk, "overlap": scale.overlap, "hash": HASH,
-        }  # fmt: skip
         with connection.cursor() as cursor:
             cursor.execute(*items_statement(study, scale.n_items))
-            cursor.execute(SLOTS, values)
+            cursor.execute(SLOTS, {"study": study.pk, "overlap": scale.overlap, "hash": HASH})
     refresh_statistics()
     return study
 
 
-def items_statement(study: Study, n: int) -> tuple[str, dict[str, object]]:
+def items_statement(study: Study, n: int) -> tuple[str, dict[str, Any]]:
     """One row per item, every column as a new Item has it but for the seed and the stimulus."""
     item = Item(study=study, feature=make_feature(), condition=Condition.REAL, is_core=True)
-    fields = [field for field in Item._meta.concrete_fields if not field.primary_key]
+    fields = {str(field.column): field for field in Item._meta.concrete_fields if not field.primary_key}
     made = {"seed": "i", "stimulus_id": "'stimulus' || (i %% %(n_stimuli)s)"}
-    columns = ", ".join(field.column for field in fields)
-    values = ", ".join(made.get(field.column, f"%(column_{field.column})s") for field in fields)
-    given: dict[str, object] = {
-        f"column_{field.column}": field.get_db_prep_save(field.pre_save(item, add=True), connection)
-        for field in fields
-        if field.column not in made
+    columns = ", ".join(fields)
+    values = ", ".join(made.get(column, f"%(column_{column})s") for column in fields)
+    given: dict[str, Any] = {
+        f"column_{column}": field.get_db_prep_save(field.pre_save(item, add=True), connection)
+        for column, field in fields.items()
+        if column not in made
     }
     return ITEMS.replace("COLUMNS", columns).replace("VALUES", values), given | {"n": n, "n_stimuli": N_STIMULI}
 

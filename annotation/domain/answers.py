@@ -159,7 +159,11 @@ def store(submission: Submission) -> tuple[Annotation, Stored]:
         return revise(earlier[0], submission), "revision"
     if answer.revision_of is not None:
         raise AnswerError(_("The answer revises one that was never stored; send that one first."))
-    slot_id = take_slot(submission) if submission.participation.excluded_at is None else leave_slot(submission)
+    slot_id = None
+    if submission.participation.excluded_at is None:
+        slot_id = take_slot(submission)
+    else:
+        leave_slot(submission)
     return record_new(submission, slot_id), ("new" if slot_id is not None else "late_extra")
 
 

@@ -119,10 +119,10 @@ def open_slots(study: Study) -> QuerySet[Slot]:
 def begin_anew(study: Study, assignment: Assignment) -> None:
     """Whom it is for walks from the first lane on with the next claim, and finds it there."""
     concerned = Participation.objects.filter(study=study)
-    if assignment.cohort_id is not None:
-        concerned = concerned.filter(cohort_id=assignment.cohort_id)
-    else:
-        concerned = concerned.filter(user_id=assignment.person_id)
+    if assignment.cohort is not None:
+        concerned = concerned.filter(cohort=assignment.cohort)
+    elif assignment.person is not None:
+        concerned = concerned.filter(user=assignment.person)
     concerned.update(queue_lane=None, queue_empty_at=None)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.utils import timezone
 
 from annotation.domain.priorities import verdict
@@ -198,8 +198,4 @@ def take_back(study: Study, answers: QuerySet[Annotation]) -> None:
 
 def exclusions_of(study: Study) -> QuerySet[Exclusion]:
     """Every decision, the newest first."""
-    return (
-        Exclusion.objects.filter(study=study)
-        .select_related("annotator", "by", "undone_by")
-        .annotate(n_now=Count("annotations", filter=Q(annotations__is_current=True)))
-    )
+    return Exclusion.objects.filter(study=study).select_related("annotator", "by", "undone_by")

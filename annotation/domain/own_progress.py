@@ -45,6 +45,6 @@ def own_progress(participation: Participation) -> OwnProgress:
 
 
 def median_seconds(place: Participation) -> float | None:
-    mine = Annotation.objects.filter(annotator=place.user_id, study=place.study_id, visible_ms__isnull=False)
-    seen = list(mine.order_by("-id").values_list("visible_ms", flat=True)[:LAST_ANSWERS])
+    mine = Annotation.objects.filter(annotator=place.user_id, study=place.study_id).order_by("-id")
+    seen = [ms for ms in mine.values_list("visible_ms", flat=True)[:LAST_ANSWERS] if ms is not None]
     return statistics.median(seen) / 1000 if seen else None

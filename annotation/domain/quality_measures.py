@@ -21,7 +21,7 @@ AGREEMENT_BELOW = 0.5
 AGREEMENT_FROM = 10
 REPEATS_BELOW = 0.6
 QUICK_SHARE = 0.1
-CHECK_DROP, CHECKS_FOR_DRIFT = 0.25, 6
+CHECK_DROP, CHECKS_FOR_DRIFT = 0.25, 12
 SPEED_UP, ANSWERS_FOR_DRIFT = 0.5, 30
 
 
@@ -206,9 +206,13 @@ def too_quick(one: Measures) -> Signal | None:
 
 
 def check_drift(one: Measures) -> Signal | None:
-    if one.check_thirds is None or one.check_thirds[0] - one.check_thirds[1] < CHECK_DROP:
+    if one.check_thirds is None:
         return None
     first, last = one.check_thirds
+    both, n = (first + last) / 2, len(one.checks) // 3
+    by_chance = Z * math.sqrt(both * (1 - both) * 2 / n)  # of the difference of two shares
+    if first - last < max(CHECK_DROP, by_chance):
+        return None
     return Signal("drift of checks", f"Checks right fell from {percent(first)} in the first third to {percent(last)}.")
 
 

@@ -47,7 +47,8 @@ def test_agreement_is_with_the_majority_of_the_others_and_ties_say_nothing() -> 
     measures, agreement, n = measure(rows, has_verdicts=True)
     # item 10: for 1 and 2 the others are tied (yes, no); for 3 they both say yes. Item 11 has one other only.
     assert {who: one.agreement for who, one in measures.items()} == {1: (0, 0), 2: (0, 0), 3: (0, 1)}
-    assert (agreement, n) == (pytest.approx(2 / 4), 6)
+    assert agreement == pytest.approx(2 / 4)
+    assert n == 6
     assert measure(rows, has_verdicts=False)[1] is None
 
 
@@ -85,7 +86,8 @@ def test_signals_need_enough_to_go_by() -> None:
 
 
 def test_drift_compares_the_first_third_with_the_last() -> None:
-    assert names(Measures(checks=[True, True, True, True, False, True])) == {"drift of checks"}
+    assert names(Measures(checks=[True] * 12 + [False] * 4 + [True] * 2)) == {"drift of checks"}
+    assert names(Measures(checks=[True] * 12 + [False] * 2 + [True] * 4)) == set()  # may be chance
     steady = [5000] * 30
     assert names(Measures(visible_ms=steady)) == set()
     tired = Measures(visible_ms=[5000] * 10 + [3000] * 10 + [2000] * 10)
