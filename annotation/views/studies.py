@@ -12,7 +12,7 @@ from django.urls import include, path, reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.domain.launching import settle_failed_launch
-from annotation.domain.participation import next_step
+from annotation.domain.participation import is_over, next_step
 from annotation.domain.studies import StudyError
 from annotation.domain.study_checklist import checklist, try_sample
 from annotation.domain.study_editing import set_role
@@ -40,6 +40,7 @@ def studies(request: HttpRequest) -> HttpResponse:
                 "participation": participation,
                 "study": participation.study,
                 "is_annotator": participation.role == Role.ANNOTATOR,
+                "is_over": is_over(participation),
                 "url": reverse(STEP_URLS[next_step(participation)], args=[participation.study.slug]),
             }
             for participation in mine
