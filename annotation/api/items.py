@@ -46,6 +46,6 @@ def list_items(request: HttpRequest, slug: str, page: Query[PageQuery]) -> ItemP
     shown = PUBLIC | HIDDEN if unblinding_of(study) is not None else PUBLIC
     query = Item.objects.filter(study=study, pk__gt=page.after).order_by("pk")
     rows = list(query.values_list(*shown.values())[: page.limit])
-    blank = dict.fromkeys(HIDDEN)
+    blank: dict[str, Any] = dict.fromkeys(HIDDEN)
     items = [ItemOut(**(blank | dict(zip(shown, row, strict=True)))) for row in rows]
     return ItemPage(items=items, next=rows[-1][0] if len(rows) == page.limit else None)

@@ -21,7 +21,8 @@ from annotation.api.base import (
 from annotation.domain.launching import launch_study
 from annotation.domain.results import require_results_role, studies_with_results
 from annotation.domain.studies import StudyError, close_study, pause_study, resume_study
-from annotation.domain.study_files import StudyFileError, create_study_from
+from annotation.domain.study_file_checks import StudyFileError
+from annotation.domain.study_files import create_study_from
 from annotation.domain.unblinding import unblinding_of
 from annotation.models import Study
 from config.wakeup import wake_workers

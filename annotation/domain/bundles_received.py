@@ -133,7 +133,7 @@ def is_alike(value: Any, usual: Any) -> bool:
 def items_of(opened: Opened) -> list[dict[str, Any]]:
     files, items = opened.manifest["files"], []
     for row in opened.lines("items.jsonl"):
-        item = {
+        item: dict[str, Any] = {
             "item": int(row["item"]), "stimulus": str(row["stimulus"]), "variant": str(row["variant"])[:40],
             "text": str(row["text"])[:500], "n": int(row["n"]),
         }  # fmt: skip

@@ -74,7 +74,7 @@ def read_csv(path: Path) -> Iterator[Line]:
             raise ErrandError("The first line of the table must name its columns, each once.")
         reader.fieldnames = names
         for row in reader:
-            extra = row.pop(None, None)  # type: ignore[call-overload]
+            extra = row.pop(None, None)
             if extra is not None or None in row.values():
                 raise ErrandError(f"Line {reader.line_num} has another number of columns than the first line.")
             if any(row.values()):

@@ -134,7 +134,7 @@ def features_at(places: Iterable[Place]) -> dict[Place, int]:
     """The features that are known here; the others get stand-ins."""
     listed = list(places)
     dictionaries = {name: dictionary_called(name) for name in {place.dictionary for place in listed}}
-    found = {}
+    found: dict[Place, int] = {}
     for (name, hookpoint), some in grouped(listed).items():
         rows = Feature.objects.filter(dictionary_id=dictionaries[name] or 0, hookpoint=hookpoint)
         ids = {(latent, pole): pk for pk, latent, pole in rows.values_list("pk", "latent", "pole").iterator()}
@@ -192,13 +192,13 @@ def stored_items(study: Study, rows: Mapping[str, ItemRow], features: Mapping[Pl
     missing = [row for key, row in rows.items() if key not in known]
     strangers = [row.key for row in missing if row.place not in features]
     stand_ins = stand_in_features(study, len(known) + len(strangers))[len(known) :] if strangers else []
-    stand_in_of = dict(zip(strangers, stand_ins, strict=False))
+    feature_of = {row.key: features[row.place] for row in missing if row.place is not None and row.place in features}
+    feature_of |= {key: feature.pk for key, feature in zip(strangers, stand_ins, strict=False)}
     for some in batches(missing):
         made = Item.objects.bulk_create(
             Item(
-                study=study, feature_id=features[row.place] if row.place in features else stand_in_of[row.key].pk,
-                condition=row.condition, stratum=row.stratum, variant=row.variant, text=row.text, truth=row.truth,
-                stimulus_id=row.stimulus,
+                study=study, feature_id=feature_of[row.key], condition=row.condition, stratum=row.stratum,
+                variant=row.variant, text=row.text, truth=row.truth, stimulus_id=row.stimulus,
             )
             for row in some
         )  # fmt: skip
@@ -228,9 +228,9 @@ def store_answers(
             )
             for one in some
         )  # fmt: skip
-    for some in batches(revisions.items()):
-        ids = dict(Annotation.objects.filter(uuid__in=[u for pair in some for u in pair]).values_list("uuid", "pk"))
-        for revision, earlier in some:
+    for pairs in batches(revisions.items()):
+        ids = dict(Annotation.objects.filter(uuid__in=[u for pair in pairs for u in pair]).values_list("uuid", "pk"))
+        for revision, earlier in pairs:
             if earlier in ids:
                 Annotation.objects.filter(pk=ids[revision]).update(revision_of_id=ids[earlier])
     count_answers(study)

@@ -151,7 +151,7 @@ def connect(parts: SplitResult, address: str) -> http.client.HTTPConnection:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     if parts.scheme == "https":  # only the Host header differs: no port where it is the usual one
-        connection.default_port = 443  # type: ignore[misc]
+        connection.default_port = 443
     plain = socket.create_connection((address, port), timeout=TIMEOUT_SECONDS)
     try:
         connection.sock = (
