@@ -1,6 +1,6 @@
 """Sending what is due: claim a delivery, send it, keep what came back, and try again later if it was not taken.
 
-The attempts come after 15 s, 1 min, 4 min, 17 min, 1 h, 4.5 h and 18 h: eight in about a day. An address that took
+The attempts come after 15 s, 1 min, 4 min, 16 min, 1 h, 4 h and 17 h: eight in about a day. An address that took
 nothing in all that time is switched off, and the study's log and the page of webhooks say so; so is one that answers
 410, "gone".
 """
