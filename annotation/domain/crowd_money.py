@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from annotation.models import Recruitment, WorkSession
 
@@ -22,6 +23,23 @@ def most_paid_minutes(recruitment: Recruitment) -> int:
     return MOST_PAID * (recruitment.announced_minutes or 0)
 
 
+def terms_of(recruitment: Recruitment) -> dict[str, Any]:
+    """What a session that begins now is paid by, to be kept with it."""
+    return {
+        "pay": str(recruitment.pay), "amount": str(recruitment.amount),
+        "screen_out": str(recruitment.screen_out_amount), "minutes": recruitment.announced_minutes,
+    }  # fmt: skip
+
+
+def agreed_pay(session: WorkSession) -> Recruitment:
+    """The pay a session began with, as an unsaved row."""
+    terms = session.terms
+    return Recruitment(
+        pay=terms["pay"], amount=Decimal(terms["amount"]), screen_out_amount=Decimal(terms["screen_out"]),
+        announced_minutes=terms["minutes"],
+    )  # fmt: skip
+
+
 def session_price(recruitment: Recruitment) -> Decimal:
     """The most that one session can cost."""
     if not recruitment.is_paid:
@@ -32,8 +50,9 @@ def session_price(recruitment: Recruitment) -> Decimal:
     return max(by_work, recruitment.screen_out_amount)
 
 
-def earned_by(session: WorkSession, recruitment: Recruitment) -> Decimal:
+def earned_by(session: WorkSession) -> Decimal:
     """What a session that has ended earned: whole when complete, in proportion when it ended early."""
+    recruitment = agreed_pay(session)
     if not recruitment.is_paid:
         return Decimal(0)
     if session.ending == Ending.SCREENED_OUT:

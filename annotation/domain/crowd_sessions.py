@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from annotation.domain.assignment import cohort_named, put_in_cohort
 from annotation.domain.crowd_consent import recruitment_of, session_length
-from annotation.domain.crowd_money import earned_by, session_price
+from annotation.domain.crowd_money import agreed_pay, earned_by, session_price, terms_of
 from annotation.domain.participation import ParticipationError, give_consent, is_over, require_open
 from annotation.domain.payments import money_spent
 from annotation.domain.queue import give_back
@@ -45,8 +45,10 @@ class SessionState(NamedTuple):
 def agree(*, participation: Participation) -> None:
     """Consent, and with it the first session; if no session can begin, nothing is stored."""
     with transaction.atomic():
+        # locked first, as wherever a session begins
+        recruitment = Recruitment.objects.select_for_update().filter(study=participation.study).first()
         give_consent(participation=participation)
-        if recruitment_of(participation.study).pk and not participation.work_sessions.exists():
+        if recruitment is not None and not participation.work_sessions.exists():
             begin_session(participation=participation)
 
 
@@ -64,7 +66,7 @@ def begin_session(*, participation: Participation, is_return: bool = False) -> W
         require_session(study, recruitment, place, is_return=is_return)
         session = WorkSession.objects.create(
             participation=place, number=place.work_sessions.count() + 1, length=session_length(study),
-            is_return=is_return, reserved=session_price(recruitment),
+            is_return=is_return, reserved=session_price(recruitment), terms=terms_of(recruitment),
         )  # fmt: skip
         place.session_from, place.session_to = place.n_done, place.n_done + session.length
         place.is_return, place.queue_empty_at = is_return, None
@@ -194,7 +196,7 @@ def ending_due(
         return Ending.COMPLETE
     if place.study.state == Study.State.CLOSED or has_nothing_left(place):
         return Ending.COMPLETE
-    if recruitment.is_paid and session.started_at + timedelta(hours=recruitment.session_hours) < now:
+    if agreed_pay(session).is_paid and session.started_at + timedelta(hours=recruitment.session_hours) < now:
         return Ending.LAPSED
     return None
 
@@ -233,9 +235,9 @@ def settle(session: WorkSession, place: Participation, recruitment: Recruitment,
     place.session_to, place.is_return = place.n_done, False
     place.save(update_fields=["session_to", "is_return"])
     give_back(leases_of(place))
-    if recruitment.is_paid:
+    if agreed_pay(session).is_paid:
         PayEntry.objects.create(
-            participation=place, work_session=session, kind=PayEntry.Kind.EARNED, amount=earned_by(session, recruitment)
+            participation=place, work_session=session, kind=PayEntry.Kind.EARNED, amount=earned_by(session)
         )
 
 

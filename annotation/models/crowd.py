@@ -88,6 +88,9 @@ class WorkSession(models.Model):
     n_done = models.IntegerField(default=0, help_text="Judgements given, once it has ended.")
     minutes = models.FloatField(null=True, blank=True, help_text="With items in view, once it has ended.")
     code = models.CharField(max_length=40, blank=True)
+    terms = models.JSONField(
+        default=dict, help_text="The pay it began with: what is changed later is for later sessions."
+    )
     reserved = models.DecimalField(
         max_digits=9, decimal_places=2, default=Decimal(0), help_text="The most it can cost, held against the cap."
     )

@@ -35,6 +35,18 @@ SENTENCES = {
     "webhook switched off": "Webhook to {host} switched off",
     "webhook switched on": "Webhook to {host} switched on",
     "webhook secret renewed": "Webhook to {host}: a new secret",
+    "recruitment changed": "Ways in, sessions or pay changed; the consent is version {consent_version}",
+    "invited": "{n_invitations:,} invitations made",
+    "invited back": "{n_invitations:,} people invited back",
+    "invitations revoked": "{n_invitations:,} invitations taken back",
+    "pay approved": "The pay of {n_sessions:,} sessions approved",
+    "pay refused": "The pay of {n_sessions:,} sessions refused: {reason}",
+    "bonus given": "A bonus of {amount} for {code}",
+    "paid": "{n_entries:,} lines of pay written down as paid",
+    "identity deleted": "Somebody deleted who they are",
+    "identities deleted": "{n_identities:,} outside identities deleted",
+    "answers withdrawn": "{n_answers:,} answers taken back by {code}",
+    "image hidden": "An image hidden, and with it {n_items:,} items",
     "role given": "{username} is now {role} here",
 }
 

@@ -134,6 +134,19 @@ def test_pay_by_the_hour_counts_the_time_with_items_in_view_up_to_a_limit() -> N
 
 
 @pytest.mark.django_db
+def test_a_session_under_way_keeps_the_pay_it_began_with() -> None:
+    small = make_crowd(**PAID)
+    before, after = newcomer(small.study), join_study(token=small.study.join_token)
+    change_recruitment(study=small.study, user=None, values={"amount": Decimal(1)})
+    agree(participation=after)
+    for place in (before, after):
+        work(small, place, 5)
+        session_state(participation=place)
+    amounts = dict(PayEntry.objects.values_list("participation", "amount"))
+    assert amounts == {before.pk: Decimal(3), after.pk: Decimal(1)}
+
+
+@pytest.mark.django_db
 def test_a_failed_practice_ends_the_session_with_its_own_code() -> None:
     small = make_crowd(**PAID, screen_out_amount=Decimal("0.25"))
     place = newcomer(small.study)
