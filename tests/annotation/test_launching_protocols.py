@@ -120,9 +120,10 @@ def test_an_intruder_study_has_several_items_per_feature(launchable: Launchable)
     assert set(study.items.filter(condition=Condition.CATCH).values_list("feature_id", flat=True)) <= gold
 
 
-def test_a_shuffled_explanation_stands_over_the_same_images(launchable: Launchable) -> None:
+@pytest.mark.parametrize("n_images", [1, 8])
+def test_a_shuffled_explanation_stands_over_the_same_images(launchable: Launchable, n_images: int) -> None:
     study = opened(
-        launchable, "verification", explanations=explained(launchable), protocol_options={"n_images": 1},
+        launchable, "verification", explanations=explained(launchable), protocol_options={"n_images": n_images},
         control_kinds=["shuffled_explanation"], control_share=0.3,
     )  # fmt: skip
     texts = dict(Explanation.objects.values_list("feature_id", "text"))
@@ -139,13 +140,19 @@ def test_a_shuffled_explanation_stands_over_the_same_images(launchable: Launchab
 
 def test_a_study_of_which_nothing_can_be_shown_is_a_draft_again_and_says_why(launchable: Launchable) -> None:
     study = launchable.study
-    study.protocol, study.explanations, study.control_share = "verification", explained(launchable), 0.0
+    without_contrast = launchable.dictionary.features.filter(latent=PLAN.n_latents - 1)
+    study.reference_items.filter(feature__in=without_contrast).delete()
+    spare = launchable.dictionary.features.filter(latent=4, hookpoint="blocks.0").get()
+    ReferenceItem.objects.create(study=study, kind="practice", position=20, feature=spare, reason="x")
+    study.protocol, study.control_share, study.protocol_options = "two-alternative", 0.0, {"variants": ["easy"]}
+    study.sampler |= {"feature_ids": [one.pk for one in without_contrast]}
+    study.catch_share = study.gold_share = 0.0
     study.save()
     finish_run(launch_study(study=study, user=launchable.researcher))
     study.refresh_from_db()
     assert (study.state, study.locked_hash, study.items.count()) == (Study.State.DRAFT, "", 0)
-    reasons = {row["reason"] for row in study.ineligible}
-    assert any("contrast images kept for verification" in reason for reason in reasons)
+    reasons = {row["feature"]: row["reason"] for row in study.ineligible}
+    assert ["no contrast images" in reasons[one.pk] for one in without_contrast] == [True, True]
     assert study.events.order_by("-id")[0].kind == "launch-failed"
 
 

@@ -115,7 +115,8 @@ def test_a_listed_feature_of_another_dictionary_is_named() -> None:
         ({"max_prefix_share": 2}, "between 0 and 1"),
         ({"prefix_rule": "drop"}, "'exclude' or 'stratum'"),
         ({"size": 4}, "no setting 'size'"),
-        ({"n_features": "many"}, "wrong value"),
+        ({"n_features": "many"}, "'n_features' is 'many'; it must be a whole number"),
+        ({"max_prefix_share": "half"}, "wrong value"),
     ],
 )
 def test_a_wrong_spec_is_refused(values: dict[str, object], sentence: str) -> None:

@@ -49,6 +49,8 @@ FORM = {
     "feature_ids": "", "min_images": 16, "max_prefix_share": 50, "prefix_rule": "exclude", "overlap": 1,
     "core_overlap": 3, "core_share": 30, "control_share": 10, "control_kinds": ["shuffled"], "catch_share": 5,
     "gold_share": 5, "session_length": 40, "consent_text": "I agree.", "consent_version": "2",
+    "protocol": "rate-describe-categorise", "queue_order": "breadth", "repeat_share": 3, "min_viewing_ms": 0,
+    "pass_mark": 0, "practice_rounds": 3, "vocabulary_mode": "open",
 }  # fmt: skip
 
 
@@ -182,7 +184,7 @@ def test_the_form_makes_a_draft_with_what_was_typed(launchable: Launchable, rese
     assert response["Location"] == "/studies/what-they-see/"
     study = Study.objects.get(slug="what-they-see")
     assert study.sampler == {
-        "n_features": 6, "blocks": [], "n_density_bands": 2, "feature_ids": [],
+        "n_features": 6, "blocks": [], "n_density_bands": 2, "feature_ids": [], "classes": [],
         "dictionaries": [launchable.dictionary.pk],
     }  # fmt: skip
     assert study.exclusions == {"min_images": 16, "max_prefix_share": 0.5, "prefix_rule": "exclude"}
@@ -197,7 +199,7 @@ def test_the_form_makes_a_draft_with_what_was_typed(launchable: Launchable, rese
 WRONG_FORMS: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "This field is required."),
     ({"dictionaries": []}, "This field is required."),
-    ({"control_share": 50, "catch_share": 20}, "75% of all; 60% is the most."),
+    ({"gold_share": 30, "catch_share": 20}, "50% of all; 40% is the most."),
     ({"control_kinds": []}, "Choose a kind of control"),
     ({"blocks": "one"}, "is no whole number."),
 ]
@@ -254,11 +256,11 @@ def test_practice_items_are_added_changed_moved_and_removed(launchable: Launchab
     address = f"/studies/{study.slug}/reference/"
     features = [one.feature.pk for one in researcher.get(address).context["candidates"][:2]]
     for feature in features:
-        body = {"kind": "practice", "feature": feature, "patch_rating": ["3", "null"], "reason": "All red."}
+        body = {"kind": "practice", "feature": feature, "accepted__patch_rating": ["3", "null"], "reason": "All red."}
         assert researcher.post(address, body)["Location"] == address
     first, second = study.reference_items.order_by("position")
     assert (first.feature_id, first.accepted) == (features[0], {"patch_rating": [3, None]})
-    changed = {"kind": "practice", "feature": features[0], "category": ["texture"], "reason": "Striped."}
+    changed = {"kind": "practice", "feature": features[0], "accepted__category": ["texture"], "reason": "Striped."}
     researcher.post(address, changed)
     first.refresh_from_db()
     assert (first.accepted, first.reason) == ({"category": ["texture"]}, "Striped.")
@@ -270,7 +272,7 @@ def test_practice_items_are_added_changed_moved_and_removed(launchable: Launchab
 
 
 WRONG_ITEMS: list[tuple[dict[str, Any], str]] = [
-    ({"patch_rating": []}, "Tick the accepted answers of at least one question."),
+    ({"accepted__patch_rating": []}, "Tick the accepted answers of at least one question."),
     ({"feature": 10**9}, "There is no feature of this number."),
     ({"reason": ""}, "Say why: it is what people learn from."),
 ]
@@ -282,7 +284,7 @@ def test_a_practice_item_without_feature_answer_or_reason_is_refused(
     feature = launchable.study.reference_items.all()[0].feature_id
     n_items = ReferenceItem.objects.count()
     for changes, sentence in WRONG_ITEMS:
-        body = {"kind": "practice", "feature": feature, "patch_rating": ["3"], "reason": "All red."} | changes
+        body = {"kind": "practice", "feature": feature, "accepted__patch_rating": ["3"], "reason": "All red."} | changes
         page = researcher.post(f"/studies/{launchable.study.slug}/reference/", body).content.decode()
         assert sentence in page
     assert ReferenceItem.objects.count() == n_items
