@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.domain.participation import ParticipationError, Step, next_step
 from annotation.domain.protocols import questions_of, questions_right, validate
-from annotation.models import Participation, PracticeAnswer, ReferenceItem
+from annotation.models import Participation, PracticeAnswer, ReferenceItem, Role, Study
 
 Outcome = Literal["continue", "passed", "again", "screened-out"]
 
@@ -44,8 +45,12 @@ class Feedback(NamedTuple):
 
 
 def practice_items(participation: Participation) -> list[ReferenceItem]:
-    kind = ReferenceItem.Kind.PRACTICE
-    return list(participation.study.reference_items.filter(kind=kind).order_by("position", "id"))
+    """In their order; one that could not be frozen is passed over."""
+    study = participation.study
+    items = study.reference_items.filter(kind=ReferenceItem.Kind.PRACTICE)
+    if study.ineligible:
+        items = items.exclude(stimulus_id="")
+    return list(items.order_by("position", "id"))
 
 
 def first_tries(participation: Participation) -> dict[int, bool]:
@@ -87,7 +92,7 @@ def check_practice(*, participation: Participation, reference: ReferenceItem, pa
     with transaction.atomic():
         # One after the other, so that two tabs do not both end the round.
         place = Participation.objects.select_for_update().get(pk=participation.pk)
-        for name in ("practice_round", "practised_at", "screened_out_at"):
+        for name in ("practice_round", "n_old_rounds", "practised_at", "screened_out_at"):
             setattr(participation, name, getattr(place, name))
         PracticeAnswer.objects.create(
             reference=reference, annotator=participation.user, payload=answer, is_right=all(right.values()),
@@ -97,13 +102,22 @@ def check_practice(*, participation: Participation, reference: ReferenceItem, pa
     return Feedback(all(right.values()), right, dict(reference.accepted), reference.reason, standing)
 
 
+def ask_anew(*, study: Study) -> int:
+    """Everybody practises again, as after a guideline that asks for something else; returns how many people."""
+    return Participation.objects.filter(study=study, role=Role.ANNOTATOR).update(
+        guideline_version=None, practised_at=None, practice_position=0, practice_round=F("practice_round") + 1,
+        n_old_rounds=F("practice_round"),
+    )  # fmt: skip
+
+
 def settle_practice(participation: Participation) -> Standing:
     """Keep how far practice has come: still in the round, passed, another round, or screened out."""
     study, now = participation.study, timezone.now()
     tries = first_tries(participation)
     ids = {item.pk for item in practice_items(participation)}
     done = [is_right for pk, is_right in tries.items() if pk in ids]
-    standing = Standing("continue", len(done), len(ids), participation.practice_round, study.practice_rounds)
+    this_round = participation.practice_round - participation.n_old_rounds
+    standing = Standing("continue", len(done), len(ids), this_round, study.practice_rounds)
     participation.practice_position = len(done)
     if participation.practised_at is not None:
         standing = standing._replace(outcome="passed")

@@ -16,8 +16,10 @@ from django.db import transaction
 from annotation.domain.crowd_consent import settle_consent_version
 from annotation.domain.launching import settings_hash
 from annotation.domain.participation import current_guideline
+from annotation.domain.practice import ask_anew
+from annotation.domain.queue_order import put_in_order
 from annotation.domain.studies import StudyError, log_event, write_guideline
-from annotation.models import Guideline, Participation, Role, Study, StudyVersion, User
+from annotation.models import Guideline, Study, StudyVersion, User
 
 LIVE_STATES = (Study.State.OPEN, Study.State.PAUSED)
 MINOR, MAJOR = StudyVersion.Kind.MINOR, StudyVersion.Kind.MAJOR
@@ -127,6 +129,8 @@ def change_live_study(*, study: Study, user: User | None, values: Mapping[str, A
         if "consent_text" in values:
             locked.consent_version = next_consent(locked.consent_version)
         version = record(locked, user, plan, settled)
+        if any(name == "queue_order" for name, _, _ in plan.changes):
+            put_in_order(locked, locked.queue_order)
         settle_consent_version(locked, is_raised="consent_text" in values)
     study.refresh_from_db()
     return version
@@ -151,9 +155,7 @@ def change_guideline(*, study: Study, user: User | None, text: str, is_major: bo
         guideline = write_guideline(study=locked, user=user, text=text)
         record(locked, user, plan, settled)
         if is_major:
-            Participation.objects.filter(study=locked, role=Role.ANNOTATOR).update(
-                guideline_version=None, practised_at=None, practice_position=0
-            )
+            ask_anew(study=locked)
     study.refresh_from_db()
     return guideline
 

@@ -26,6 +26,9 @@ class QueueForm(forms.Form):
         help_text="Half-width of the 95 % interval of the main quantity, pooled over all features. Empty: never.",
     )  # fmt: skip
     min_judgements = forms.IntegerField(required=False, min_value=0, label="but not before so many judgements")
+    reason = forms.CharField(
+        max_length=200, label="Why it changes", help_text="For the study's versions and its report."
+    )
 
     @classmethod
     def of_study(cls, study: Study) -> QueueForm:

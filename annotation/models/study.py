@@ -199,6 +199,7 @@ class Participation(models.Model):
     n_gold = models.IntegerField(default=0)
     n_gold_right = models.IntegerField(default=0)
     practice_round = models.IntegerField(default=1)
+    n_old_rounds = models.IntegerField(default=0, help_text="Rounds before practice was asked for anew.")
     screened_out_at = models.DateTimeField(null=True, blank=True, help_text="Practice was not passed in any round.")
     excluded_at = models.DateTimeField(null=True, blank=True, help_text="No more items; answers in hand are kept apart.")
     cohort = models.ForeignKey(

@@ -21,7 +21,6 @@ SENTENCES = {
     "taken back": "{n_judgements:,} judgements that were left out count again",
     "reserved": "{n_slots:,} judgements reserved for {name}",
     "reservation withdrawn": "{n_slots:,} judgements reserved for {name} given back to everybody",
-    "queue changed": "The queue: {sentence}",
     "answers imported": "{n_answers:,} answers of {n_annotators} annotators imported",
     "items imported": "{n_features:,} features imported from {file}, {n_texts:,} with a text",
     "bundle made": "A bundle for another site: {n_items:,} items, {n_judgements:,} judgements wanted",

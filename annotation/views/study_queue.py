@@ -49,8 +49,9 @@ def change(request: HttpRequest, study: Study) -> HttpResponseBase:
     form = QueueForm(request.POST)
     if form.is_valid():
         try:
-            change_queue(study=study, settings=form.settings(), user=signed_in_user(request))
-            messages.success(request, "The queue is changed; people notice with their next items.")
+            reason = form.cleaned_data["reason"]
+            made = change_queue(study=study, settings=form.settings(), reason=reason, user=signed_in_user(request))
+            messages.success(request, f"Version {made.version} is in force; people notice with their next items.")
             return redirect("study-queue", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))

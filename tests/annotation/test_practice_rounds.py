@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotation.domain.participation import ParticipationError
-from annotation.domain.practice import Standing, check_practice, next_practice_item
+from annotation.domain.practice import Standing, ask_anew, check_practice, next_practice_item
 from annotation.models import Participation, PracticeAnswer, ReferenceItem, Study
 from tests.annotation.judging import INTERPRETABLE, NOTHING
 from tests.annotation.small_study import make_study
@@ -77,3 +77,14 @@ def test_without_a_pass_mark_answering_is_enough(beginner: Participation) -> Non
     Study.objects.update(pass_mark=0)
     beginner.study.refresh_from_db()
     assert practise(beginner, 0).outcome == "passed"
+
+
+def test_practice_that_is_asked_anew_begins_with_a_first_round(beginner: Participation) -> None:
+    assert practise(beginner, 5).outcome == "passed"
+    assert ask_anew(study=beginner.study) == 1
+    beginner.refresh_from_db()
+    assert (beginner.practised_at, beginner.guideline_version) == (None, None)
+    Participation.objects.update(guideline_version=1)
+    beginner.refresh_from_db()
+    assert practise(beginner, 0)[:5] == ("again", 5, 5, 1, 2)
+    assert practise(beginner, 4).outcome == "passed"

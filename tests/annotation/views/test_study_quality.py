@@ -93,7 +93,7 @@ def test_no_page_tells_an_answer_or_a_condition(judged: SmallStudy, rhea: Client
 
 
 def test_the_queue_is_set_and_the_log_says_so(judged: SmallStudy, rhea: Client) -> None:
-    fields = {"order": "finish", "max_per_person": "40", "half_width": "0.05", "min_judgements": "100"}
+    fields = {"order": "finish", "max_per_person": "40", "half_width": "0.05", "min_judgements": "100", "reason": "x"}
     Slot.objects.filter(item=judged.items[0]).update(state=Slot.State.OPEN, annotator=None)
     rhea.post(url(judged, "queue/"), fields)
     judged.study.refresh_from_db()
@@ -102,10 +102,8 @@ def test_the_queue_is_set_and_the_log_says_so(judged: SmallStudy, rhea: Client) 
     assert set(Slot.objects.filter(state="open").values_list("lane", flat=True)) == {1}
     rhea.post(url(judged, "queue/"), fields | {"order": "breadth"})
     assert sorted(Slot.objects.filter(state="open").values_list("lane", flat=True)) == [1, 2, 3]
-    sentences = [event.detail["sentence"] for event in judged.study.events.filter(kind="queue changed")]
-    assert sentences[-1] == (
-        "finish what was begun; at most 40 judgements per person; pauses itself at a half-width of 0.05"
-    )
+    versions = judged.study.versions.order_by("id").values_list("version", "kind", "reason")
+    assert [row for row in versions if row[0] != "1.0"] == [("1.1", "minor", "x"), ("1.2", "minor", "x")]
     wrong = rhea.post(url(judged, "queue/"), fields | {"half_width": "0.9"})
     assert (wrong.status_code, b"less than or equal to 0.49" in wrong.content) == (422, True)
     Study.objects.update(state=Study.State.CLOSED)
