@@ -265,11 +265,12 @@ def test_no_link_signs_in_to_an_account_with_a_password_or_a_role(small: SmallSt
     for change in ({"password": "pbkdf2_sha256$1$a$b"}, {"role": Role.RESEARCHER}, {"is_staff": True}):
         before = User.objects.filter(pk=place.user_id).values(*change).get()
         User.objects.filter(pk=place.user_id).update(**change)
-        for enter in (
+        ways: list[Callable[[], object]] = [
             lambda: accept_invitation(token=link.token, user=None),
             lambda: accept_invitation(token=by_email.token, user=rhea),
             lambda: arrive(study=small.study, arrival=arrival(), user=rhea),
-        ):
+        ]
+        for enter in ways:
             with pytest.raises(ParticipationError, match="sign in first"):
                 enter()
         User.objects.filter(pk=place.user_id).update(**before)
