@@ -54,10 +54,10 @@ def open_study(*, run: Run) -> Study | None:
             return None
         plan = read_frozen(run)
         study.ineligible = [*study.ineligible, *ineligible_rows(plan)]
-        settle_references(study, plan)
         shown = [line for line in plan.lines if line["number"] in plan.frozen and line["condition"] != PRACTICE]
         if not any(line["condition"] == Condition.REAL for line in shown):
             return back_to_draft(study, NOTHING_LEFT)
+        settle_references(study, plan)
         items = make_items(study, shown, plan.frozen)
         n_slots = make_slots(study, items)
         study.state, study.stimuli_digest, study.launched_at = Study.State.OPEN, plan.digest, timezone.now()
@@ -129,10 +129,17 @@ def accepted_of(study: Study, line: Line, truth: Line) -> dict[str, Any]:
         return {}
     protocol = protocol_of(study)
     written = dict(line["accepted"])
-    if protocol.name == "pairwise" and truth.get("left") == "other":
-        turned = {"left": "right", "right": "left"}
-        written = {name: [turned.get(answer, answer) for answer in answers] for name, answers in written.items()}
+    if protocol.name == "pairwise":
+        written = by_side(written, truth)
     return written | protocol.accepted(truth, options_of(study))
+
+
+def by_side(accepted: Line, truth: Line) -> dict[str, Any]:
+    """Accepted answers about the first (left) and the second feature, as sides of the frozen pair; and back again."""
+    if truth.get("left") != "other":
+        return dict(accepted)
+    turned = {"left": "right", "right": "left"}
+    return {name: [turned.get(answer, answer) for answer in answers] for name, answers in accepted.items()}
 
 
 def make_items(study: Study, lines: Sequence[Line], frozen: Mapping[int, Frozen]) -> list[Item]:

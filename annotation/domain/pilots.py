@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 
 from annotation.domain.crowd_settings import copy_recruitment
+from annotation.domain.opening import by_side
 from annotation.domain.participation import current_guideline
 from annotation.domain.studies import StudyError, create_study, log_event, write_guideline
 from annotation.models import Category, ReferenceItem, Study, User
@@ -39,8 +40,9 @@ def copy_study(*, source: Study, user: User | None, name: str, **changes: Any) -
             write_guideline(study=study, user=user, text=guideline.text)
         ReferenceItem.objects.bulk_create(
             ReferenceItem(
-                study=study, kind=one.kind, position=one.position, feature_id=one.feature_id, accepted=one.accepted,
-                reason=one.reason,
+                study=study, kind=one.kind, position=one.position, feature_id=one.feature_id,
+                accepted=by_side(one.accepted, one.truth), reason=one.reason, other_feature_id=one.other_feature_id,
+                text=one.text,
             )
             for one in source.reference_items.order_by("kind", "position", "id")
         )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 from annotation.domain.features import load_features
 from annotation.domain.launch_problems import ADJUDICATION, launch_problems
 from annotation.domain.launching import launch_study
+from annotation.domain.pilots import copy_study
 from annotation.domain.protocols import options_of, protocol_of
 from annotation.domain.stimuli import stimulus_record
 from annotation.domain.storage import artifact_store
@@ -180,6 +181,9 @@ def test_pairs_are_of_two_dictionaries_in_one_block_and_density_band(launchable:
         assert set(item.truth) == {"left"}
     for reference in study.reference_items.exclude(stimulus_id=""):
         assert reference.accepted == {"easier": ["left" if reference.truth["left"] == "feature" else "right"]}
+    copied = copy_study(source=study, user=launchable.researcher, name="Again").reference_items.all()
+    assert {str(one.accepted) for one in copied} == {"{'easier': ['left']}"}
+    assert {one.other_feature for one in copied} == {partner}
 
 
 def test_alignment_pairs_come_from_the_artefact_in_equal_parts_from_its_bins(launchable: Launchable) -> None:
