@@ -6,7 +6,7 @@ Each carries a UUID of the client's, so that an outbox may send it twice.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import transaction
 from django.db.models import F
@@ -74,8 +74,14 @@ def pass_over(item: Item, participation: Participation) -> None:
     Participation.objects.filter(pk=participation.pk).update(n_skipped=F("n_skipped") + 1)
 
 
-def report_image(*, annotator: User, study: Study, report: RemarkText, panel: str, cell: int) -> ImageReport:
-    """Ask that the image in one cell of a panel be looked at; the person never learns which image it is."""
+def report_image(*, annotator: User, study: Study, report: RemarkText, panel: str, cell: int) -> ImageReport | Remark:
+    """Ask that the image in one cell of a panel be looked at; the person never learns which image it is.
+
+    Where the study came from another site, which image it is is known there only: a flag says so and goes home with it.
+    """
+    if study.origin == Study.Origin.BUNDLE:
+        words = f"Image {cell + 1} of '{panel}' is reported: {report.text.strip()}"
+        return add_remark(annotator=annotator, study=study, remark=replace(report, kind=Remark.Kind.FLAG, text=words))
     item = item_of(study, report.item)
     require_participation(study, annotator)
     index = image_of_cell(study=study, stimulus_id=item.stimulus_id, panel=panel, cell=cell)

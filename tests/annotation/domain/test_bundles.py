@@ -17,7 +17,18 @@ from annotation.domain.bundles_returned import return_answers
 from annotation.domain.errands import ErrandError
 from annotation.domain.studies import close_study
 from annotation.domain.unblinding import unblind
-from annotation.models import Annotation, Bundle, Condition, Item, ReferenceItem, Slot, Study, User
+from annotation.models import (
+    Annotation,
+    Bundle,
+    Condition,
+    Item,
+    Participation,
+    ReferenceItem,
+    Remark,
+    Slot,
+    Study,
+    User,
+)
 from tests.annotation.second_site import SecondSite
 from tests.factories import OpenStudy, make_annotation, make_annotator, make_open_study
 
@@ -40,11 +51,6 @@ def sent(home: OpenStudy, tmp_path: Path) -> Path:
     path = tmp_path / "study.zip"
     export_bundle(study=home.study, user=home.researcher, path=path)
     return path
-
-
-@pytest.fixture(scope="module")
-def second_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("second")
 
 
 def rewritten(path: Path, to: Path, name: str, change: Any, *, signed_with: str | None = None) -> Path:
@@ -109,8 +115,8 @@ def test_the_site_it_was_made_on_does_not_take_it_in(sent: Path) -> None:
         import_bundle(path=sent, user=None)
 
 
-def test_there_and_back(home: OpenStudy, sent: Path, second_folder: Path, tmp_path: Path, capsys: Any) -> None:
-    second, back = SecondSite(second_folder), tmp_path / "answers.zip"
+def test_there_and_back(home: OpenStudy, sent: Path, tmp_path: Path, capsys: Any) -> None:
+    second, back = SecondSite(tmp_path / "second"), tmp_path / "answers.zip"
     assert "'Study of discs' is here, paused" in second.manage("import_bundle", str(sent), "--user", "sid")
     assert "is here already" in second.manage("import_bundle", str(sent), "--user", "sid", fails=True)
     assert second.python(SHOWN_THERE).split() == ["8", "8", "2", "0", "True"]
@@ -199,20 +205,60 @@ print(*set(Annotation.objects.values_list("annotator__annotator_code", flat=True
 """
 
 
-def test_an_answer_beyond_what_was_wanted_is_a_late_extra(
-    home: OpenStudy, sent: Path, second_folder: Path, tmp_path: Path
-) -> None:
-    second, back = SecondSite(tmp_path / "third"), tmp_path / "answers.zip"
-    second.manage("import_bundle", str(sent), "--user", "sid")
-    second.python("from annotation.models import Study; Study.objects.update(state='open')")
-    second.manage("simulate_annotators", "study-of-discs", "-n", "1")
+def test_a_person_answers_there_over_http_and_reports_an_image(home: OpenStudy, tmp_path: Path) -> None:
+    Study.objects.update(is_simulated=False)
+    bundle, back = tmp_path / "people.zip", tmp_path / "answers.zip"
+    home.study.refresh_from_db()
+    export_bundle(study=home.study, user=None, path=bundle)
+    second = SecondSite(tmp_path / "fourth")
+    second.manage("import_bundle", str(bundle), "--user", "sid")
+    item = int(second.python(PERSON_THERE).split()[-1])
     second.manage("export_bundle", "study-of-discs", "--out", str(back))
     ada = make_annotator(home.study)
-    for item in home.items[:3]:
-        make_annotation(item, ada)
-        Slot.objects.filter(item=item).update(state=Slot.State.DONE, annotator=ada)
+    make_annotation(Item.objects.get(pk=item), ada)
+    Slot.objects.filter(item=item).update(state=Slot.State.DONE, annotator=ada)
     report = return_answers(path=back, user=None)
-    assert (report["n_new"], report["n_late_extras"]) == (8, 3)
+    assert (report["n_new"], report["n_annotators"], report["n_remarks"], report["n_errors"]) == (1, 1, 1, 0)
+    answer = Annotation.objects.get(source="bundle")
+    assert answer.is_late_extra  # somebody here was quicker
+    assert (answer.item_id, answer.label, answer.is_simulated, answer.visible_ms) == (item, "red discs", False, 4100)
+    place = Participation.objects.get(user=answer.annotator)
+    assert (place.consented_at is not None, place.practised_at is not None, place.n_done) == (True, True, 1)
+    remark = Remark.objects.get()
+    assert (remark.kind, remark.text) == ("flag", "Image 1 of 'images' is reported: it is private")
+    assert return_answers(path=back, user=None)["n_new"] == 0
+    assert Remark.objects.count() == 1
+
+
+PERSON_THERE = """
+import json, uuid
+from django.test import Client
+from django.utils import timezone
+from annotation.domain.participation import join_study
+from annotation.domain.studies import resume_study
+from annotation.models import ForeignItem, Participation, Study
+study = Study.objects.get()
+resume_study(study=study, user=None)
+place = join_study(token=study.join_token)
+now = timezone.now()
+Participation.objects.filter(pk=place.pk).update(
+    consented_at=now, consent_version=study.consent_version, guideline_version=1, practised_at=now)
+client = Client()
+client.force_login(place.user)
+def post(what, **body):
+    reply = client.post(f"/work/{study.slug}/{what}", json.dumps(body), content_type="application/json")
+    assert reply.status_code == 200, reply.content
+    return reply.json()
+work = post("claim", n=1, have=[])["items"][0]
+picture = client.get(work["stimulus"]["sprite"])
+assert (picture.status_code, picture["Content-Type"]) == (200, "image/webp")
+payload = {"patch_rating": 4, "image_rating": 3, "category": "colour", "label": "red discs"}
+post("answers", uuid=str(uuid.uuid4()), item=work["item"], slot=work["slot"], payload=payload,
+     stimulus_id=work["stimulus"]["id"], submitted_at=now.isoformat(), protocol_version="1.0", guideline_version=1,
+     timing={"visible_ms": 4100})
+post("reports", uuid=str(uuid.uuid4()), item=work["item"], panel="images", cell=0, reason="it is private")
+print(ForeignItem.objects.get(item_id=work["item"]).key)
+"""
 
 
 @pytest.mark.parametrize(
