@@ -70,7 +70,7 @@ def study_bindings(study: Study, questions: Sequence[Question] | None = None) ->
     """What the player binds in this study, before anybody's own keys."""
     asked = questions_of(study) if questions is None else questions
     categories = player_categories(study)
-    keys = [(row["name"], row["key"]) for row in categories]
+    keys: list[tuple[str, ...]] = [(row["name"], row["key"]) for row in categories]
     keys += [(child["name"], child["key"], row["name"]) for row in categories for child in row["children"]]
     return [in_words(one) for one in bindings_of(asked, keys)]
 

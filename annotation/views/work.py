@@ -28,6 +28,8 @@ from annotation.templatetags.prose import prose
 from annotation.views.player_config import base_config, category_rows, study_bindings, work_config
 from annotation.views.work_access import RequestError, annotator_endpoint, annotator_page, problem
 
+ANSWERS_BELOW = {"two-alternative", "intruder"}  # few questions, many pictures
+
 
 @require_http_methods(["GET", "POST"])
 @annotator_page(Step.GUIDELINE, Step.PRACTICE, Step.WORK)
@@ -94,6 +96,7 @@ def render_player(
     context = {
         "study": study,
         "config": config,
+        "answers": "below" if config["layout"] in ANSWERS_BELOW and config["mode"] != "review" else "beside",
         "questions": config["questions"],
         "categories": category_rows(study),
         "guideline_html": prose(guideline.text) if guideline else "",

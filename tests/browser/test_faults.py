@@ -81,7 +81,7 @@ def test_an_answer_whose_lease_ran_out_offline_is_kept_as_an_extra(
 ) -> None:
     open_player(laptop, make_annotator(open_study.study), open_study.study, str(live_server))
     laptop.wait_for_load_state("networkidle")
-    first = shown(laptop)
+    first = int(shown(laptop) or 0)
     laptop.context.set_offline(True)
     answer(laptop)
     bob = make_annotator(open_study.study, "bob")
@@ -93,7 +93,7 @@ def test_an_answer_whose_lease_ran_out_offline_is_kept_as_an_extra(
         "document.querySelector('[data-toast]').textContent.startsWith('This one had been given on')"
     )
     stored = Annotation.objects.get()
-    assert (str(stored.item_id), stored.is_late_extra) == (first, True)
+    assert (stored.item_id, stored.is_late_extra) == (first, True)
     assert Slot.objects.get(item_id=first, state="leased").annotator == bob
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from annotation.models import Annotation, PracticeAnswer
 from tests.annotation.launchable_study import make_launchable
-from tests.browser.test_player import sign_in
+from tests.browser.player_page import sign_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -155,7 +155,17 @@ export class Board {
       this.panels.get(name).style.setProperty("--columns", columns);
       this.panels.get(name).style.setProperty("--size", `${size}px`);
     }
+    this.#fitScale(this.panels.get(rows[0].at(-1).name));
     this.draw();
+  }
+
+  /** The scale stands beside the last heading; where there is little room it goes without its words. */
+  #fitScale(section) {
+    const words = document.createRange();
+    words.selectNodeContents(section.firstElementChild);
+    this.root.classList.remove("is-tight");
+    const scale = this.root.querySelector(".scale").getBoundingClientRect();
+    this.root.classList.toggle("is-tight", scale.width > 0 && words.getBoundingClientRect().right + GAP > scale.left);
   }
 
   #line(rows) {

@@ -127,7 +127,8 @@ class Player {
   }
 
   #showProgress() {
-    this.status.showProgress(this.done, this.of, this.machine.is("rest", "finished"));
+    const inSession = this.isWork && this.of && !this.machine.is("rest") ? this.done % this.of : this.done;
+    this.status.showProgress(Math.min(inSession, this.of), this.of);
   }
 
   // ---- moving between items

@@ -14,13 +14,12 @@ export class Status {
     this.bar = root.querySelector("[data-progress-bar]");
   }
 
-  /** "23 of 60"; after the sixtieth it stays full until the next session begins. */
-  showProgress(done, of, isResting = false) {
-    const shown = of ? (isResting ? of : done % of) : done;
-    this.progress.textContent = t("progress", { done: shown, of });
-    this.bar.ariaValueNow = shown;
+  /** "23 of 60". */
+  showProgress(done, of) {
+    this.progress.textContent = t("progress", { done, of });
+    this.bar.ariaValueNow = done;
     this.bar.ariaValueMax = of;
-    this.bar.firstElementChild.style.width = `${(100 * shown) / Math.max(of, 1)}%`;
+    this.bar.firstElementChild.style.width = `${(100 * done) / Math.max(of, 1)}%`;
   }
 
   showOutbox(outbox) {
