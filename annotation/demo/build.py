@@ -1,7 +1,7 @@
 """Build the demo step by step; each step that is done already is passed over, so a stopped build goes on.
 
 Generated images are written as files, imported, and taken through the same runs that any images take: dictionaries at
-all blocks, their controls, quality, exemplars, and two studies, one of them filled by simulated annotators.
+all blocks, their controls, quality, exemplars, and three studies, one of them filled by simulated annotators.
 """
 
 from __future__ import annotations
