@@ -117,15 +117,12 @@ def test_the_site_it_was_made_on_does_not_take_it_in(sent: Path) -> None:
 
 def test_there_and_back(home: OpenStudy, sent: Path, tmp_path: Path, capsys: Any) -> None:
     second, back = SecondSite(tmp_path / "second"), tmp_path / "answers.zip"
-    assert "'Study of discs' is here, paused" in second.manage("import_bundle", str(sent), "--user", "sid")
-    assert "is here already" in second.manage("import_bundle", str(sent), "--user", "sid", fails=True)
-    assert second.python(SHOWN_THERE).split() == ["8", "8", "2", "0", "True"]
-    second.python(
-        "from annotation.models import Study\nfrom annotation.domain.studies import resume_study\n"
-        "resume_study(study=Study.objects.get(), user=None)"
-    )
-    assert "5 simulated answers" in second.manage("simulate_annotators", "study-of-discs", "-n", "2", "--limit", "5")
-    assert "5 answers" in second.manage("export_bundle", "study-of-discs", "--out", str(back))
+    told = second.python(f"sent, back = {str(sent)!r}, {str(back)!r}\n{ANSWER_THERE}").splitlines()
+    assert told[:2] == ["'Study of discs' is here, paused: /studies/study-of-discs/", "here already"]
+    assert told[2].split() == ["8", "8", "2", "0", "True"]
+    assert told[3] == "5 simulated answers given to 'Study of discs'."
+    assert told[4].startswith("5 answers in ")
+    there = set(told[5].split())
 
     assert return_answers(path=back, user=None, is_dry_run=True)["n_new"] == 5
     assert Annotation.objects.count() == 0
@@ -136,12 +133,10 @@ def test_there_and_back(home: OpenStudy, sent: Path, tmp_path: Path, capsys: Any
     assert Annotation.objects.count() == 5
     assert set(Annotation.objects.values_list("source", "is_simulated", "is_late_extra")) == {("bundle", True, False)}
     assert Slot.objects.filter(state=Slot.State.DONE).count() == 5
-    there = set(second.python(CODES_THERE).split())
     assert set(Annotation.objects.values_list("annotator__annotator_code", flat=True)) == there
     assert not User.objects.filter(annotations__isnull=False, is_active=True).exists()
 
-    second.manage("simulate_annotators", "study-of-discs", "-n", "2")
-    second.manage("export_bundle", "study-of-discs", "--out", str(back))
+    second.python(f"back = {str(back)!r}\n{FINISH_THERE}")
     report = return_answers(path=back, user=home.researcher, study=home.study)
     assert (report["n_new"], report["n_known"]) == (3, 5)
     home.study.refresh_from_db()
@@ -191,17 +186,31 @@ def refuse_what_is_wrong(home: OpenStudy, back: Path, tmp_path: Path) -> None:
         return_answers(path=back, user=None)
 
 
-SHOWN_THERE = """
+ANSWER_THERE = """
+from pathlib import Path
+from django.core.management import CommandError, call_command
 from annotation.domain.stimuli import stimulus_for_player
-from annotation.models import Dictionary, Item, ReferenceItem, Slot, Study
+from annotation.domain.studies import resume_study
+from annotation.models import Annotation, Dictionary, Item, ReferenceItem, Slot, Study
+call_command("import_bundle", sent, user="sid")
+try:
+    call_command("import_bundle", sent, user="sid")
+except CommandError as error:
+    print("here already" if "is here already" in str(error) else error)
 study = Study.objects.get()
 shown = stimulus_for_player(study=study, stimulus_id=Item.objects.first().stimulus_id)
 print(Item.objects.count(), Slot.objects.count(), ReferenceItem.objects.count(), Dictionary.objects.count(),
       len(shown["panels"]) == 2 and study.guidelines.get().text.startswith("# What to do"))
-"""
-CODES_THERE = """
-from annotation.models import Annotation
+resume_study(study=study, user=None)
+call_command("simulate_annotators", study.slug, n=2, limit=5)
+call_command("export_bundle", study.slug, out=Path(back))
 print(*set(Annotation.objects.values_list("annotator__annotator_code", flat=True)))
+"""
+FINISH_THERE = """
+from pathlib import Path
+from django.core.management import call_command
+call_command("simulate_annotators", "study-of-discs", n=2)
+call_command("export_bundle", "study-of-discs", out=Path(back))
 """
 
 
@@ -211,9 +220,7 @@ def test_a_person_answers_there_over_http_and_reports_an_image(home: OpenStudy, 
     home.study.refresh_from_db()
     export_bundle(study=home.study, user=None, path=bundle)
     second = SecondSite(tmp_path / "fourth")
-    second.manage("import_bundle", str(bundle), "--user", "sid")
-    item = int(second.python(PERSON_THERE).split()[-1])
-    second.manage("export_bundle", "study-of-discs", "--out", str(back))
+    item = int(second.python(f"sent, back = {str(bundle)!r}, {str(back)!r}\n{PERSON_THERE}").split()[-1])
     ada = make_annotator(home.study)
     make_annotation(Item.objects.get(pk=item), ada)
     Slot.objects.filter(item=item).update(state=Slot.State.DONE, annotator=ada)
@@ -232,11 +239,14 @@ def test_a_person_answers_there_over_http_and_reports_an_image(home: OpenStudy, 
 
 PERSON_THERE = """
 import json, uuid
+from pathlib import Path
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 from annotation.domain.participation import join_study
 from annotation.domain.studies import resume_study
 from annotation.models import ForeignItem, Participation, Study
+call_command("import_bundle", sent, user="sid")
 study = Study.objects.get()
 resume_study(study=study, user=None)
 place = join_study(token=study.join_token)
@@ -257,6 +267,7 @@ post("answers", uuid=str(uuid.uuid4()), item=work["item"], slot=work["slot"], pa
      stimulus_id=work["stimulus"]["id"], submitted_at=now.isoformat(), protocol_version="1.0", guideline_version=1,
      timing={"visible_ms": 4100})
 post("reports", uuid=str(uuid.uuid4()), item=work["item"], panel="images", cell=0, reason="it is private")
+call_command("export_bundle", study.slug, out=Path(back))
 print(ForeignItem.objects.get(item_id=work["item"]).key)
 """
 
