@@ -170,7 +170,8 @@ class _Packer:
         fact = Fact(row.condition, row.variant, row.block, row.dictionary, row.other_dictionary)
         gold = UNTOLD if row.is_gold_right is None else int(row.is_gold_right)
         code = self._facts.setdefault(fact, len(self._facts))
-        return row.item, self._code(row.annotator), row.feature, row.other_feature or 0, code, gold, *numbers
+        feature = 0 if self._measure.is_by_item else row.feature
+        return row.item, self._code(row.annotator), feature, row.other_feature or 0, code, gold, *numbers
 
     def _code(self, annotator: str) -> int:
         return self._codes.setdefault(annotator, len(self._codes))
@@ -199,6 +200,8 @@ class _Packer:
             numbers = numbers[:, order]
         n_items = int(np.sum(item[1:] != item[:-1])) + 1 if item.size else 0
         repeats = self._repeats(item, annotator, numbers, rank)
+        if self._measure.is_by_item:
+            feature = item
         return Answers(
             item, feature, other, annotator, fact, gold.astype(np.int8), numbers, self._measure.names,
             list(self._facts), names, n_items, repeats, self._tally(),

@@ -45,6 +45,7 @@ class Measure(NamedTuple):
     of: Callable[[Payload, Payload, str, Options], Numbers]
     needs_payload: bool = True
     needs_truth: bool = False
+    is_by_item: bool = False  # items, not features, are what is resampled: the feature need not be kept
 
 
 def _ratings(payload: Payload, truth: Payload, condition: str, options: Options) -> Numbers:
@@ -144,7 +145,7 @@ def _adjudication(payload: Payload, truth: Payload, condition: str, options: Opt
 
 
 MEASURES: dict[str, Measure] = {
-    "rate-describe-categorise": Measure(("patch", "image"), "i1", _ratings, needs_payload=False),
+    "rate-describe-categorise": Measure(("patch", "image"), "i1", _ratings, needs_payload=False, is_by_item=True),
     "two-alternative": Measure(("right", "confidence"), "i1", _two_alternative, needs_truth=True),
     "intruder": Measure(("right", "cell"), "i1", _intruder, needs_truth=True),
     "verification": Measure(

@@ -63,11 +63,11 @@ def agreement(
 ) -> Agreement:
     """Of answers 1..n_categories; drop "cannot tell" first (`Ratings.told`)."""
     values = ratings.value
-    prevalence = np.bincount(values, minlength=n_categories + 1)[1 : n_categories + 1]
+    prevalence = [int(np.sum(values == category)) for category in range(1, n_categories + 1)]
     counts = ratings.counts()
     shares = [float(n) / max(1, values.size) for n in prevalence]
     named = [f"{name}: {of}" for name in ("raw agreement", f"Krippendorff's alpha, {scale}", _gwet_name(scale))]
-    if not np.any(np.bincount(ratings.feature) > 1):
+    if not np.any(ratings.feature[1:] == ratings.feature[:-1]):
         reason = "no feature has answers from two annotators"
         raw, alpha, gwet = (undefined(name, counts, reason) for name in named)
         return Agreement(raw, alpha, gwet, shares)

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.codes import Codes
+
 N_RESAMPLES = 2000
 MIN_RESAMPLES = 200
 RESAMPLED_ANSWERS = 120_000_000
@@ -54,9 +56,9 @@ class Judged(Protocol):
     """Answers of annotators on features, sorted by feature; codes are contiguous from 0."""
 
     @property
-    def feature(self) -> npt.NDArray[np.int32]: ...
+    def feature(self) -> Codes: ...
     @property
-    def annotator(self) -> npt.NDArray[np.int32]: ...
+    def annotator(self) -> Codes: ...
     @property
     def n_features(self) -> int: ...
     @property
@@ -85,11 +87,11 @@ def _block(judged: Judged, values_of: ValuesOf, start: int, stop: int) -> Block:
     """Answers come sorted by feature, so that the tables of a block share one index."""
     from scipy.sparse import csr_array
 
-    row_starts = np.searchsorted(judged.feature, np.arange(start, stop + 1))
+    row_starts = np.searchsorted(judged.feature, np.arange(start, stop + 1, dtype=judged.feature.dtype))
     rows = slice(row_starts[0], row_starts[-1])
     ends = (row_starts - row_starts[0]).astype(np.int32)
     shape = (stop - start, judged.n_annotators)
-    columns = judged.annotator[rows]
+    columns = judged.annotator[rows].astype(np.int32)
     ones, *tables = [
         csr_array((data.astype(np.float32), columns, ends), shape=shape, copy=False)
         for data in (np.ones(columns.size), *values_of(rows))

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.codes import Codes, contiguous
 from analysis.statistics.figures import Counts
 
 Values = npt.NDArray[Any]
 
 
 class Measured(NamedTuple):
-    feature: npt.NDArray[np.int32]
-    annotator: npt.NDArray[np.int32]
+    feature: Codes
+    annotator: Codes
     values: Values  # [value, answer]
     n_features: int
     n_annotators: int
@@ -39,16 +40,3 @@ def make_measured(feature: npt.ArrayLike, annotator: npt.ArrayLike, values: npt.
         order = np.argsort(features, kind="stable")
         features, annotators, table = features[order], annotators[order], table[:, order]
     return Measured(features, annotators, table, n_features, n_annotators)
-
-
-def contiguous(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
-    """The same codes numbered from 0 in their order, and how many there are; sorted ones need no memory to speak of."""
-    if codes.size == 0:
-        return codes.astype(np.int32), 0
-    steps = codes[1:] != codes[:-1]
-    if np.all(codes[1:] >= codes[:-1]):
-        in_order = np.zeros(codes.size, dtype=np.int32)
-        np.cumsum(steps, out=in_order[1:])
-        return in_order, int(in_order[-1]) + 1
-    names, numbered = np.unique(codes, return_inverse=True)
-    return numbered.astype(np.int32), names.size

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.codes import Codes, contiguous
 from analysis.statistics.figures import Counts
 
 CANNOT_TELL = 0
@@ -19,17 +20,19 @@ INTERPRETABLE_FROM = 3
 
 
 class Ratings(NamedTuple):
-    feature: npt.NDArray[np.int32]
-    annotator: npt.NDArray[np.int32]
+    feature: Codes
+    annotator: Codes
     value: npt.NDArray[np.int8]
     n_features: int
     n_annotators: int
 
     def counts(self) -> Counts:
-        return Counts(self.value.size, self.n_features, int(np.unique(self.annotator).size))
+        return Counts(self.value.size, self.n_features, self.n_annotators)
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Ratings:
         """The rows kept, with codes made contiguous again."""
+        if keep.all():
+            return self
         return make_ratings(self.feature[keep], self.annotator[keep], self.value[keep])
 
     def told(self) -> Ratings:
@@ -39,14 +42,10 @@ class Ratings(NamedTuple):
 
 def make_ratings(feature: npt.ArrayLike, annotator: npt.ArrayLike, value: npt.ArrayLike) -> Ratings:
     """Ratings from any sortable codes; rows come back sorted by feature."""
-    feature_names, features = np.unique(np.asarray(feature), return_inverse=True)
-    annotator_names, annotators = np.unique(np.asarray(annotator), return_inverse=True)
-    order = np.argsort(features, kind="stable")
+    features, n_features = contiguous(np.asarray(feature))
+    annotators, n_annotators = contiguous(np.asarray(annotator))
     values = np.asarray(value, dtype=np.int8)
-    return Ratings(
-        features[order].astype(np.int32),
-        annotators[order].astype(np.int32),
-        values[order],
-        feature_names.size,
-        annotator_names.size,
-    )
+    if np.any(features[1:] < features[:-1]):
+        order = np.argsort(features, kind="stable")
+        features, annotators, values = features[order], annotators[order], values[order]
+    return Ratings(features, annotators, values, n_features, n_annotators)

@@ -23,6 +23,7 @@ from analysis.statistics.bootstrap import (
     n_resamples_for,
     resampled_sums,
 )
+from analysis.statistics.codes import Codes
 from analysis.statistics.figures import Counts, Figure, exact_bound, undefined, with_interval
 from analysis.statistics.measured import Measured, Values
 
@@ -91,7 +92,8 @@ def two_way_error(measured: Measured, statistic: Statistic, total: Floats) -> tu
     first = 0
     for rows, columns in _chunks(measured, statistic):
         by_annotator += _per_unit(columns, measured.annotator[rows], measured.n_annotators)
-        by_feature = _per_unit(columns, measured.feature[rows] - first, int(measured.feature[rows][-1]) - first + 1)
+        unit = measured.feature[rows].astype(np.int64) - first
+        by_feature = _per_unit(columns, unit, int(unit[-1]) + 1)
         by_feature[:, : pending.shape[1]] += pending
         first, pending = first + by_feature.shape[1] - 1, by_feature[:, -1:]
         features.leave_out(by_feature[:, :-1], total, statistic)
@@ -142,7 +144,7 @@ class Jackknife:
         return squares
 
 
-def _per_unit(columns: Floats, unit: npt.NDArray[np.int32], n_units: int) -> Floats:
+def _per_unit(columns: Floats, unit: Codes, n_units: int) -> Floats:
     return np.stack([np.bincount(unit, weights=column, minlength=n_units) for column in columns])
 
 

@@ -101,8 +101,12 @@ class Scope(NamedTuple):
     def where(self, keep: Keep) -> Scope:
         if keep.all():
             return self
-        columns = [column[keep] for column in self[:6]]
-        return Scope._make((*columns, self.numbers[:, keep], self.names, self.facts))
+        item = self.item[keep]
+        feature = item if self.feature is self.item else self.feature[keep]
+        columns = [column[keep] for column in self[2:6]]
+        return Scope._make(
+            (item, feature, *columns, np.stack([row[keep] for row in self.numbers]), self.names, self.facts)
+        )
 
     def number(self, name: str) -> npt.NDArray[Any]:
         row: npt.NDArray[Any] = self.numbers[self.names.index(name)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -60,7 +62,7 @@ def notes(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _overall(real: Scope, level: str) -> Share:
-    [share] = _shares(real, level, np.zeros(real.item.size, dtype=np.int64), [f"every {Condition.REAL.label}"])
+    [share] = _shares(real, level, np.zeros(real.item.size, dtype=np.int8), [f"every {Condition.REAL.label}"])
     return share
 
 
@@ -74,7 +76,7 @@ def _overall_section(real: Scope) -> Section:
     return Section("overall", "Share interpretable", statement, axis, lines)
 
 
-def _shares(scope: Scope, level: str, key: npt.NDArray[np.int64], names: list[str]) -> list[Share]:
+def _shares(scope: Scope, level: str, key: npt.NDArray[Any], names: list[str]) -> list[Share]:
     """`key` [answer]: which of `names` the item belongs to."""
     ratings = scope.ratings(scope.number(level))
     group = np.zeros(ratings.n_features, dtype=np.int64)
@@ -90,7 +92,7 @@ def _share_sections(scope: Scope, partition: Partition) -> list[Section]:
         return []
     names = [partition.name(key) for key in keys]
     code = {key: index for index, key in enumerate(keys)}
-    places = np.array([code.get(partition.key(fact), 0) for fact in scope.facts] or [0], dtype=np.int64)
+    places = np.array([code.get(partition.key(fact), 0) for fact in scope.facts] or [0], dtype=np.int16)
     lines, judged = [], []
     for level in LEVELS:
         shares = _shares(chosen, level, places[chosen.fact], names) if names else []
@@ -130,7 +132,7 @@ def agreement(real: Scope, subject: Subject) -> Section:
     asked = []
     for level in LEVELS:
         values = real.number(level)
-        verdicts = (1 + (values >= INTERPRETABLE_FROM)).astype(np.int8)
+        verdicts = (values >= INTERPRETABLE_FROM).astype(np.int8) + np.int8(1)
         asked.append(Asked(level, "answers 1 to 4", values, N_CATEGORIES, Scale.ORDINAL))
         asked.append(Asked(level, "yes or no", verdicts, 2, Scale.NOMINAL, "interpretable"))
     return agreement_section(real, asked)

@@ -7,7 +7,8 @@ import pytest
 
 from analysis.statistics import two_way
 from analysis.statistics.accuracy import accuracy, share_statistic
-from analysis.statistics.measured import Measured, contiguous, make_measured
+from analysis.statistics.codes import contiguous
+from analysis.statistics.measured import Measured, make_measured
 from analysis.statistics.two_way import two_way_error
 
 
@@ -70,6 +71,7 @@ def test_one_annotator_leaves_the_spread_of_features() -> None:
 
 
 def test_codes_are_numbered_in_their_order_sorted_or_not() -> None:
-    for codes, expected in (([3, 3, 7, 9], [0, 0, 1, 2]), ([9, 3, 7, 3], [2, 0, 1, 0]), ([], [])):
+    in_order, mixed, sparse = ([3, 3, 7, 9], [0, 0, 1, 2]), ([9, 3, 7, 3], [2, 0, 1, 0]), ([900, -3, 900], [1, 0, 1])
+    for codes, expected in (in_order, mixed, sparse, ([], [])):
         numbered, n = contiguous(np.array(codes, dtype=np.int64))
         assert (numbered.tolist(), n) == (expected, len(set(codes)))
