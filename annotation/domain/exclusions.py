@@ -158,8 +158,9 @@ def want_anew(study: Study, slots: Collection[Slot]) -> None:
         Slot(study=study, item_id=slot.item_id, lane=slot.lane - slot.lane % LANES, random_key=random_key())
         for slot in slots
     )
-    changes = {"n_slots_done": F("n_slots_done") - len(slots), "queue_epoch": F("queue_epoch") + 1}
-    Study.objects.filter(pk=study.pk).update(**changes)
+    Study.objects.filter(pk=study.pk).update(
+        n_slots_done=F("n_slots_done") - len(slots), queue_epoch=F("queue_epoch") + 1, n_kept_up=0
+    )
     Participation.objects.filter(study=study).update(queue_empty_at=None)
 
 

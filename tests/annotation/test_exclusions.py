@@ -52,6 +52,7 @@ def test_what_is_left_out_is_wanted_anew_from_somebody_else(judged: SmallStudy) 
     assert set(Annotation.objects.filter(annotator=eve).values_list("excluded_reason", flat=True)) == {REASON}
     judged.study.refresh_from_db()
     assert (judged.study.n_slots_done, Slot.objects.filter(state=Slot.State.OPEN, lane=0).count()) == (12, 6)
+    assert (judged.study.queue_epoch, judged.study.n_kept_up) == (1, 0)
     with pytest.raises(ParticipationError, match="has ended"):
         claim_slots(study=judged.study, annotator=eve)
     assert judge_all(judged, judged.people[0]) == 0
