@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 LEAST_SIMILARITY = 0.3  # pg_trgm's own threshold for a suggestion
 NEAR_SIMILARITY = 0.6
 MOST_EDITS = 2
+LINE = "\n"
 NOT_WORDS = re.compile(r"[\W_]+")
 DIGITS = re.compile(r"\d+")
 
@@ -111,6 +114,8 @@ class TermIndex:
         self._bare: list[str] = []
         self._trigrams: list[frozenset[str]] = []
         self._places: dict[str, list[int]] = defaultdict(list)
+        self._lines = LINE
+        self._starts: list[int] = []
         self._n_indexed = 0
         self.last_pk = 0
         for entry in entries:
@@ -127,12 +132,8 @@ class TermIndex:
         if not wanted:
             return []
         found: dict[int, Entry] = {}
-        inside = f" {wanted}"
-        for places in (
-            (place for place, text in enumerate(self._folded) if text.startswith(wanted)),
-            (place for place, text in enumerate(self._folded) if inside in text),
-        ):
-            for entry in self._by_use(places):
+        for opening in (LINE, " "):
+            for entry in self._by_use(self._lines_with(opening + wanted)):
                 found.setdefault(entry.canonical, entry)
             if len(found) >= limit:
                 return list(found.values())[:limit]
@@ -152,7 +153,9 @@ class TermIndex:
         asked = trigrams(wanted)
         sharing = self._sharing(asked, least_shared(wanted, asked))
         likely = [
-            place for place in sharing if self._could_be(wanted, asked, place) and is_near(wanted, self._bare[place])
+            place
+            for place, n in sharing.items()
+            if self._could_be(wanted, self._similarity(asked, place, n), place) and is_near(wanted, self._bare[place])
         ]
         if besides is None and any(self._folded[place] == folded for place in likely):
             return []
@@ -163,10 +166,20 @@ class TermIndex:
                 found.setdefault(self.entries[place].canonical, self.entries[place])
         return list(found.values())[:limit]
 
-    def _could_be(self, wanted: str, asked: frozenset[str], place: int) -> bool:
+    def _could_be(self, wanted: str, likeness: float, place: int) -> bool:
         """A cheap look before the full one: as long, or alike."""
-        is_as_long = abs(len(self._bare[place]) - len(wanted)) <= MOST_EDITS
-        return is_as_long or similarity(asked, self._trigrams[place]) >= NEAR_SIMILARITY
+        return likeness >= NEAR_SIMILARITY or abs(len(self._bare[place]) - len(wanted)) <= MOST_EDITS
+
+    def _lines_with(self, wanted: str) -> Iterator[int]:
+        """Places of the folded texts that have it, in order: one long text is searched faster than many short ones."""
+        if len(self._starts) != len(self._folded):
+            self._lines = LINE + LINE.join(self._folded) + LINE
+            self._starts = list(accumulate((len(text) + 1 for text in self._folded[:-1]), initial=0))
+        at = self._lines.find(wanted)
+        while at >= 0:
+            place = bisect_right(self._starts, at) - 1
+            yield place
+            at = self._lines.find(wanted, self._starts[place] + len(self._folded[place]) + 1)
 
     def _by_use(self, places: Iterable[int]) -> list[Entry]:
         found = [self.entries[place] for place in places]
@@ -176,24 +189,21 @@ class TermIndex:
         self._index_trigrams()
         asked = trigrams(bare(wanted))
         scored = []
-        for place in self._sharing(asked, max(1, math.ceil(LEAST_SIMILARITY * len(asked)))):
-            likeness = similarity(asked, self._trigrams[place])
+        for place, n in self._sharing(asked, max(1, math.ceil(LEAST_SIMILARITY * len(asked)))).items():
+            likeness = self._similarity(asked, place, n)
             if likeness >= LEAST_SIMILARITY:
                 scored.append((-likeness, -self.entries[place].n_uses, place))
         return [self.entries[place] for _, _, place in sorted(scored)]
 
-    def _sharing(self, asked: frozenset[str], least: int) -> list[int]:
-        """Places that have `least` of the trigrams. All of them have one of the rarest, so the commonest are not read
-        to find them, only to count.
-        """
-        if len(asked) < least:
-            return []
-        rarest_first = sorted(asked, key=lambda trigram: len(self._places.get(trigram, ())))
-        n_read = len(asked) - least + 1
-        found: set[int] = set()
-        for trigram in rarest_first[:n_read]:
-            found.update(self._places.get(trigram, ()))
-        return [place for place in found if len(asked & self._trigrams[place]) >= least]
+    def _sharing(self, asked: frozenset[str], least: int) -> dict[int, int]:
+        """How many of the trigrams each place has, of those that have `least`."""
+        shared: Counter[int] = Counter()
+        for trigram in asked:
+            shared.update(self._places.get(trigram, ()))
+        return {place: n for place, n in shared.items() if n >= least}
+
+    def _similarity(self, asked: frozenset[str], place: int, n_shared: int) -> float:
+        return n_shared / (len(asked) + len(self._trigrams[place]) - n_shared)
 
     def _index_trigrams(self) -> None:
         """The costly part, made when it is first needed and then kept up."""

@@ -31,7 +31,8 @@ def test_ratings_disagree_by_their_distance_and_categories_by_their_entropy() ->
 
 def test_answers_that_are_alike_or_alone_do_not_disagree() -> None:
     questions = asked("rate-describe-categorise")
-    for answers in ([rated(3, 3, "a")] * 3, [rated(1, 4)], []):
+    cases: list[list[dict[str, Any]]] = [[rated(3, 3, "a")] * 3, [rated(1, 4)], []]
+    for answers in cases:
         assert disagreement(questions, answers)[:2] == (0.0, 0.0)
 
 
@@ -45,6 +46,6 @@ def test_a_split_vote_is_one_when_it_is_even(votes: list[int], amount: float) ->
 
 def test_marked_pictures_disagree_by_what_they_do_not_share() -> None:
     questions = asked("verification", n_images=8)
-    answers = [{"matches": [0, 1]}, {"matches": [1, 2]}, {"matches": []}]
+    answers: list[dict[str, Any]] = [{"matches": [0, 1]}, {"matches": [1, 2]}, {"matches": []}]
     assert disagreement(questions, answers).largest == pytest.approx(1 - (1 / 3 + 0 + 0) / 3)
     assert disagreement(questions, [{"matches": []}, {"matches": []}]).largest == 0.0
