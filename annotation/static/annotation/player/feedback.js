@@ -22,8 +22,10 @@ function row(question, { name, given, accepted, is_right: isRight }) {
 
 export function showFeedback(root, questions, feedback) {
   const asked = new Map(questions.map((question) => [question.name, question]));
+  const order = [...asked.keys()];
+  const answers = [...feedback.questions].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
   root.querySelector("h2").textContent = t(feedback.is_right ? "feedback_right" : "feedback_wrong");
-  root.querySelector("ul").replaceChildren(...feedback.questions.map((one) => row(asked.get(one.name), one)));
+  root.querySelector("ul").replaceChildren(...answers.map((one) => row(asked.get(one.name), one)));
   root.querySelector("[data-reason]").textContent = feedback.reason;
   root.querySelector("[data-sentence]").textContent = feedback.sentence ?? "";
 }
