@@ -86,9 +86,7 @@ class TermMerge(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["source"], condition=Q(undone_at__isnull=True), name="term_merged_into_one"
-            )
+            models.UniqueConstraint(fields=["source"], condition=Q(undone_at__isnull=True), name="term_merged_into_one")
         ]
         ordering = ["-id"]
 
