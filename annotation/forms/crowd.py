@@ -111,7 +111,12 @@ def between(low: int, high: int) -> Any:
 
 
 class InviteForm(forms.Form):
-    batch = forms.CharField(label="Name of the batch", max_length=60, required=False, help_text="To find them again; work can be reserved for it.")
+    batch = forms.CharField(
+        label="Name of the batch",
+        max_length=60,
+        required=False,
+        help_text="To find them again; work can be reserved for it.",
+    )
     emails = forms.CharField(
         label="E-mail addresses",
         required=False,

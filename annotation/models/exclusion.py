@@ -1,4 +1,4 @@
-"""Decisions to leave answers out: who, why, what it changed, and whether it was taken back. Answers stay where they are."""
+"""Decisions to leave answers out: who, why, what it changed, whether it was taken back. Answers stay where they are."""
 
 from __future__ import annotations
 
