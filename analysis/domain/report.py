@@ -25,6 +25,7 @@ from analysis.domain.reports.quality import reference_section
 from analysis.statistics.bootstrap import n_resamples_for
 from analysis.statistics.figures import Figure
 from annotation.domain.adjudication import settled_items
+from annotation.domain.preregistration import departures
 from annotation.domain.protocols import options_of
 from annotation.domain.unblinding import unblinding_of
 from annotation.models import Study
@@ -69,7 +70,7 @@ def subject_of(study: Study) -> Subject:
 def report_of_study(study: Study, *, include_simulated: bool) -> Report:
     if unblinding_of(study) is None:
         raise StillBlindError(f"'{study.name}' is blind: close it and unblind it to see results.")
-    subject = subject_of(study)
+    subject = subject_of(study)._replace(departures=departures(study))
     answers = collect(
         rows_of_study(study), protocol=subject.protocol, options=subject.options, include_simulated=include_simulated
     )

@@ -124,6 +124,17 @@ def test_the_page_shows_the_figures_of_the_report(client: Client, small: SmallSt
     assert f"{report.n_resamples} resamples" in text
 
 
+def test_the_page_says_what_departed_from_the_registration_and_what_could_not_be_shown(
+    client: Client, small: SmallStudy
+) -> None:
+    Study.objects.filter(pk=small.study.pk).update(
+        ineligible=[{"feature": "sae 7", "reason": "no contrast image"}], preregistration={"n_judgements": 1000}
+    )
+    text = as_user(client, small.researcher).get(reverse("report", args=[small.study.slug])).content.decode()
+    assert "sae 7: no contrast image" in text
+    assert "54 judgements were collected; 1000 were registered." in text
+
+
 def test_the_level_filter_leaves_one_level(client: Client, small: SmallStudy) -> None:
     address = reverse("report", args=[small.study.slug])
     page = as_user(client, small.researcher).get(address, {"level": "patch"})
