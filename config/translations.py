@@ -81,9 +81,11 @@ def merged(path: Path, found: Catalog, language: str) -> Catalog:
     if path.exists():
         with path.open("rb") as file:
             old = read_po(file, locale=language)
-    old.update(found, no_fuzzy_matching=True, update_header_comment=False)
+    old.update(found, no_fuzzy_matching=True, update_header_comment=False, update_creation_date=False)
     old.obsolete.clear()
     old.header_comment = "# Translations of Vitrine."
+    old.msgid_bugs_address, old.last_translator, old.language_team = "", "", f"Vitrine, {language}"
+    old.revision_date = old.creation_date
     return old
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 MAX_TIMING_ENTRIES = 40
 
@@ -40,9 +41,10 @@ def text_of(value: Any, name: str, limit: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise AnswerError(f"The {name} must be text.")
+        raise AnswerError(_("The %(name)s must be text.") % {"name": name})
     if len(value) > limit:
-        raise AnswerError(f"The {name} has {len(value)} characters; {limit} is the most.")
+        words = {"name": name, "n": len(value), "most": limit}
+        raise AnswerError(_("The %(name)s has %(n)s characters; %(most)s is the most.") % words)
     return value
 
 
@@ -50,9 +52,11 @@ def parse_answer(raw: Mapping[str, Any]) -> Answer:
     """An Answer from the JSON a client sent; raises AnswerError naming the part that is wrong."""
     payload, timing = raw.get("payload"), raw.get("timing") or {}
     if not isinstance(payload, Mapping) or not isinstance(timing, Mapping):
-        raise AnswerError("The answer needs a payload and a timing, both JSON objects.")
+        raise AnswerError(_("The answer needs a payload and a timing, both JSON objects."))
     if len(timing) > MAX_TIMING_ENTRIES:
-        raise AnswerError(f"The timing has {len(timing)} entries; {MAX_TIMING_ENTRIES} is the most.")
+        raise AnswerError(
+            _("The timing has %(n)s entries; %(most)s is the most.") % {"n": len(timing), "most": MAX_TIMING_ENTRIES}
+        )
     return Answer(
         uuid=parse_uuid(raw.get("uuid"), "uuid"),
         item=parse_id(raw.get("item"), "item"),
@@ -71,12 +75,15 @@ def parse_uuid(value: Any, name: str) -> UUID:
     try:
         return UUID(str(value))
     except ValueError as error:
-        raise AnswerError(f"The {name} of the answer is '{value}'; it must be a UUID.") from error
+        raise AnswerError(
+            _("The %(name)s of the answer is '%(value)s'; it must be a UUID.") % {"name": name, "value": value}
+        ) from error
 
 
 def parse_id(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise AnswerError(f"The {name} of the answer is {value!r}; it must be a whole number.")
+        words = {"name": name, "value": repr(value)}
+        raise AnswerError(_("The %(name)s of the answer is %(value)s; it must be a whole number.") % words)
     return value
 
 
@@ -87,8 +94,13 @@ def parse_moment(value: Any) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise AnswerError(f"The time of the answer is {value!r}; it must be an ISO date and time.")
+        raise AnswerError(
+            _("The time of the answer is %(value)s; it must be an ISO date and time.") % {"value": repr(value)}
+        )
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if abs(aware - datetime.now(UTC)) > timedelta(days=3660):
-        raise AnswerError(f"The time of the answer is {value!r}, years from now; set the clock of this computer.")
+        raise AnswerError(
+            _("The time of the answer is %(value)s, years from now; set the clock of this computer.")
+            % {"value": repr(value)}
+        )
     return aware

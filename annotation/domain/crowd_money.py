@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from django.utils.translation import get_language
+
 from annotation.models import Recruitment, WorkSession
 
 CENT = Decimal("0.01")
@@ -13,9 +15,14 @@ MOST_PAID = 2  # times the announced minutes: what work by the hour can cost at 
 Ending = WorkSession.Ending
 
 
+COMMA_FOR_POINT = str.maketrans(",.", ".,")
+
+
 def money(amount: Decimal, currency: str) -> str:
     """£3.00, or CHF 3.00 where the currency has no sign of its own here."""
     rounded = f"{amount.quantize(CENT, ROUND_HALF_UP):,}"
+    if (get_language() or "").startswith("de"):
+        rounded = rounded.translate(COMMA_FOR_POINT)
     return f"{SYMBOLS[currency]}{rounded}" if currency in SYMBOLS else f"{currency} {rounded}"
 
 

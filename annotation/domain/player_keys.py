@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypedDict
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.keyboards import KEYBOARDS, printed
 from annotation.domain.protocols import PROTOCOLS, Kind, Protocol, Question
 
@@ -54,23 +56,23 @@ class BindingRow(TypedDict):
 
 UNCHANGEABLE = frozenset({"leave", "focus-left", "focus-right", "focus-up", "focus-down"})
 SHARED_BINDINGS: tuple[Binding, ...] = (
-    Binding("submit", ("key:Enter",), "Enter", "send and go on", "Move"),
-    Binding("back", ("key:Backspace",), "⌫", "back to an earlier answer (the last 20)", "Move"),
-    Binding("skip", ("key:s",), "s", "skip, with a reason", "Move"),
-    Binding("leave", ("key:Escape",), "Esc", "leave the text or close what is open", "Move"),
-    Binding("overlay", ("key:Space",), "Space", "heat on and off; hold to peek", "Look"),
-    Binding("zoom", ("key:z", "key:d"), "z", "enlarge the picture under the pointer or in focus (or d)", "Look"),
-    Binding("focus-left", ("key:ArrowLeft",), "arrows", "move between the cells", "Look"),
-    Binding("focus-right", ("key:ArrowRight",), "→", "", "Look"),
-    Binding("focus-up", ("key:ArrowUp",), "↑", "", "Look"),
-    Binding("focus-down", ("key:ArrowDown",), "↓", "", "Look"),
-    Binding("flag", ("key:f",), "f", "flag for a second look", "Tell us"),
-    Binding("comment", ("key:c",), "c", "write a comment", "Tell us"),
-    Binding("report", ("key:i",), "i", "report the image under the pointer or in focus", "Tell us"),
-    Binding("help", ("key:?",), "?", "this page", "Tell us"),
+    Binding("submit", ("key:Enter",), "Enter", _("send and go on"), _("Move")),
+    Binding("back", ("key:Backspace",), "⌫", _("back to an earlier answer (the last 20)"), _("Move")),
+    Binding("skip", ("key:s",), "s", _("skip, with a reason"), _("Move")),
+    Binding("leave", ("key:Escape",), "Esc", _("leave the text or close what is open"), _("Move")),
+    Binding("overlay", ("key:Space",), "Space", _("heat on and off; hold to peek"), _("Look")),
+    Binding("zoom", ("key:z", "key:d"), "z", _("enlarge the picture under the pointer or in focus (or d)"), _("Look")),
+    Binding("focus-left", ("key:ArrowLeft",), "arrows", _("move between the cells"), _("Look")),
+    Binding("focus-right", ("key:ArrowRight",), "→", "", _("Look")),
+    Binding("focus-up", ("key:ArrowUp",), "↑", "", _("Look")),
+    Binding("focus-down", ("key:ArrowDown",), "↓", "", _("Look")),
+    Binding("flag", ("key:f",), "f", _("flag for a second look"), _("Tell us")),
+    Binding("comment", ("key:c",), "c", _("write a comment"), _("Tell us")),
+    Binding("report", ("key:i",), "i", _("report the image under the pointer or in focus"), _("Tell us")),
+    Binding("help", ("key:?",), "?", _("this page"), _("Tell us")),
 )
-TEXT_BINDING = ("label", ("key:/",), "/", "write; Tab takes the suggestion")
-MARK_BINDING = ("mark", ("key:m",), "m", "mark the patch in focus, or take the mark away")
+TEXT_BINDING = ("label", ("key:/",), "/", _("write; Tab takes the suggestion"))
+MARK_BINDING = ("mark", ("key:m",), "m", _("mark the patch in focus, or take the mark away"))
 
 
 def question_bindings(questions: Sequence[Question]) -> list[Binding]:
@@ -92,7 +94,7 @@ def question_bindings(questions: Sequence[Question]) -> list[Binding]:
 def category_bindings(categories: Iterable[tuple[str, ...]]) -> list[Binding]:
     """Bindings of (name, key) or (name, key, name of the category it is under)."""
     return [
-        Binding("answer", (f"key:{key}",), key, name, under[0] if under else "Category", name, "category", *under)
+        Binding("answer", (f"key:{key}",), key, name, under[0] if under else _("Category"), name, "category", *under)
         for name, key, *under in categories
         if key
     ]

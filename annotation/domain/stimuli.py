@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext
+
 from annotation.domain.storage import artifact_store
 from annotation.models import Study, User
 from workers.artifacts import ArtifactError
@@ -24,7 +26,7 @@ class StimulusError(Exception):
 def stimulus_record(stimuli_digest: str, stimulus_id: str) -> dict[str, Any]:
     """Everything frozen about a stimulus, the index of each cell's image included; immutable, so it is kept."""
     if not stimuli_digest or not stimulus_id.isalnum():
-        raise StimulusError("This study has no frozen stimuli yet; launch it first.")
+        raise StimulusError(gettext("This study has no frozen stimuli yet; launch it first."))
     record: dict[str, Any] = artifact_store().open(stimuli_digest, kind="stimuli").json(f"items/{stimulus_id}.json")
     return record
 
@@ -61,19 +63,22 @@ def image_of_cell(*, study: Study, stimulus_id: str, panel: str, cell: int) -> i
     """The index in its image set of the image in one cell of one panel."""
     cells = panel_cells(stimulus_record(study.stimuli_digest, stimulus_id), panel)
     if not 0 <= cell < len(cells):
-        raise StimulusError(f"The panel '{panel}' has {len(cells)} pictures; there is no number {cell}.")
+        raise StimulusError(
+            gettext("The panel '%(panel)s' has %(n)s pictures; there is no number %(cell)s.")
+            % {"panel": panel, "n": len(cells), "cell": cell}
+        )
     return int(cells[cell]["image_index"])
 
 
 def stimulus_file(*, user: User, digest: str, name: str) -> Path:
     """The file of a picture that this person may see: ID.webp or ID.zoom.webp of a study they are in."""
     if not user.is_researcher and not Study.objects.filter(stimuli_digest=digest, participations__user=user).exists():
-        raise StimulusError("You are in no study that shows this picture.")
+        raise StimulusError(gettext("You are in no study that shows this picture."))
     stimulus_id, _, suffix = name.partition(".")
     folder = {"webp": "sprites", "zoom.webp": "zoom"}.get(suffix)
     if folder is None or not stimulus_id.isalnum():
-        raise StimulusError(f"There is no picture '{name}'.")
+        raise StimulusError(gettext("There is no picture '%(name)s'.") % {"name": name})
     try:
         return artifact_store().open(digest, kind="stimuli").path(f"{folder}/{stimulus_id}.webp")
     except ArtifactError as error:
-        raise StimulusError(f"There is no picture '{name}'.") from error
+        raise StimulusError(gettext("There is no picture '%(name)s'.") % {"name": name}) from error

@@ -7,6 +7,7 @@ import secrets
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 CODE_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
@@ -17,10 +18,10 @@ def new_annotator_code() -> str:
 
 
 class Role(models.TextChoices):
-    ANNOTATOR = "annotator", "annotator"
-    REVIEWER = "reviewer", "reviewer"
-    RESEARCHER = "researcher", "researcher"
-    ADMINISTRATOR = "administrator", "administrator"
+    ANNOTATOR = "annotator", _("annotator")
+    REVIEWER = "reviewer", _("reviewer")
+    RESEARCHER = "researcher", _("researcher")
+    ADMINISTRATOR = "administrator", _("administrator")
 
 
 class User(AbstractUser):

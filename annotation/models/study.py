@@ -8,6 +8,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.catalog import Feature, Image
 from annotation.models.people import Role
@@ -39,11 +40,11 @@ class Condition(models.TextChoices):
 
 class Study(models.Model):
     class State(models.TextChoices):
-        DRAFT = "draft", "draft"
-        LAUNCHING = "launching", "launching"
-        OPEN = "open", "open"
-        PAUSED = "paused", "paused"
-        CLOSED = "closed", "closed"
+        DRAFT = "draft", _("draft")
+        LAUNCHING = "launching", _("launching")
+        OPEN = "open", _("open")
+        PAUSED = "paused", _("paused")
+        CLOSED = "closed", _("closed")
 
     class QueueOrder(models.TextChoices):
         BREADTH = "breadth", "every item once before any twice"
@@ -117,7 +118,9 @@ class Study(models.Model):
     n_slots = models.IntegerField(default=0)
     n_slots_done = models.IntegerField(default=0)
     queue_epoch = models.IntegerField(default=0, help_text="Moves when slots become urgent: people then look there.")
-    n_kept_up = models.IntegerField(default=0, help_text="Judgements given when order and stopping were last looked at.")
+    n_kept_up = models.IntegerField(
+        default=0, help_text="Judgements given when order and stopping were last looked at."
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -201,7 +204,9 @@ class Participation(models.Model):
     practice_round = models.IntegerField(default=1)
     n_old_rounds = models.IntegerField(default=0, help_text="Rounds before practice was asked for anew.")
     screened_out_at = models.DateTimeField(null=True, blank=True, help_text="Practice was not passed in any round.")
-    excluded_at = models.DateTimeField(null=True, blank=True, help_text="No more items; answers in hand are kept apart.")
+    excluded_at = models.DateTimeField(
+        null=True, blank=True, help_text="No more items; answers in hand are kept apart."
+    )
     cohort = models.ForeignKey(
         "Cohort", null=True, blank=True, on_delete=models.PROTECT, related_name="participations"
     )  # fmt: skip

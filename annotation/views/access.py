@@ -12,6 +12,7 @@ from typing import Any, cast
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.translation import gettext as _
 
 from annotation.models import User
 
@@ -29,7 +30,7 @@ def researcher_required(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not signed_in_user(request).is_researcher:
-            raise PermissionDenied("This page is for researchers; ask an administrator for the role.")
+            raise PermissionDenied(_("This page is for researchers; ask an administrator for the role."))
         return view(request, *args, **kwargs)
 
     return cast(View, login_required(guarded))

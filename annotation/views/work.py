@@ -81,7 +81,7 @@ def own_keys(participation: Participation, body: dict[str, Any]) -> dict[str, An
     """The keys that somebody chose for themselves; none is back to the usual ones."""
     keys = body.get("keys")
     if not isinstance(keys, dict):
-        raise RequestError("'keys' must be an object of keys by the name of what they do.")
+        raise RequestError(_("'keys' must be an object of keys by the name of what they do."))
     try:
         bindings = study_bindings(participation.study)
         return {"keys": key_table(set_own_keys(user=participation.user, bindings=bindings, keys=keys))}

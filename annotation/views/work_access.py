@@ -17,6 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.participation import ParticipationError, Step, next_step
@@ -34,7 +35,6 @@ STEP_URLS = {
     Step.WORK: "work",
     Step.ENDED: "ended",
 }
-NOT_AN_ANNOTATOR = "You are in this study as {role}; only its annotators answer."
 ApiView = Callable[[Participation, dict[str, Any]], dict[str, Any] | HttpResponse]
 
 
@@ -48,11 +48,16 @@ def participation_in(request: HttpRequest, slug: str) -> Participation:
     found = Participation.objects.select_related("study", "user").filter(study__slug=slug, user=user).first()
     if found is None:
         if user.is_researcher and Study.objects.filter(slug=slug).exists():
-            raise PermissionDenied("You are not an annotator of this study; join it by its link to answer.")
-        raise Http404("There is no such study among yours.")
+            raise PermissionDenied(_("You are not an annotator of this study; join it by its link to answer."))
+        raise Http404(_("There is no such study among yours."))
     if found.role != Role.ANNOTATOR:
-        raise PermissionDenied(NOT_AN_ANNOTATOR.format(role=f"a {found.role}"))
+        raise PermissionDenied(not_an_annotator(found))
     return found
+
+
+def not_an_annotator(participation: Participation) -> str:
+    role = participation.get_role_display()
+    return _("You are in this study as a %(role)s; only its annotators answer.") % {"role": role}
 
 
 def annotator_page(*steps: Step) -> Callable[[View], View]:
@@ -80,7 +85,7 @@ def annotator_endpoint(view: ApiView) -> View:
         try:
             participation = recognized(request, slug)
             if participation is None:
-                return problem(401, "You are signed out. Sign in again; nothing is lost.")
+                return problem(401, _("You are signed out. Sign in again; nothing is lost."))
             reply = view(participation, body_of(request))
             return JsonResponse(reply) if isinstance(reply, dict) else reply
         except RequestError as error:
@@ -112,7 +117,7 @@ def recognized(request: HttpRequest, slug: str) -> Participation | None:
         participation = participation_in(request, slug)
         remember(session_key, participation.user)
     if participation.role != Role.ANNOTATOR:
-        raise PermissionDenied(NOT_AN_ANNOTATOR.format(role=f"a {participation.role}"))
+        raise PermissionDenied(not_an_annotator(participation))
     return participation
 
 
@@ -125,15 +130,17 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
     if request.method == "GET":
         return dict(request.GET.items())
     if len(request.body) > MAX_BODY:
-        raise RequestError(f"The request has {len(request.body)} bytes; {MAX_BODY} is the most.")
+        raise RequestError(
+            _("The request has %(n)s bytes; %(most)s is the most.") % {"n": len(request.body), "most": MAX_BODY}
+        )
     try:
         body = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise RequestError("The request is not JSON.") from error
+        raise RequestError(_("The request is not JSON.")) from error
     if not isinstance(body, dict):
-        raise RequestError("The request must be a JSON object.")
+        raise RequestError(_("The request must be a JSON object."))
     if not is_storable(body):
-        raise RequestError("The text has characters that cannot be stored; write it again without them.")
+        raise RequestError(_("The text has characters that cannot be stored; write it again without them."))
     return body
 
 
@@ -141,16 +148,16 @@ def ids_in(body: dict[str, Any], name: str) -> list[int]:
     """A list of row ids; raises RequestError for anything else."""
     values = body.get(name, [])
     if not isinstance(values, list) or len(values) > 1000:
-        raise RequestError(f"'{name}' must be a list of at most 1000 numbers.")
+        raise RequestError(_("'%(name)s' must be a list of at most 1000 numbers.") % {"name": name})
     if any(isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63 for value in values):
-        raise RequestError(f"'{name}' must be a list of numbers.")
+        raise RequestError(_("'%(name)s' must be a list of numbers.") % {"name": name})
     return values
 
 
 def text_in(body: dict[str, Any], name: str) -> str:
     value = body.get(name, "")
     if not isinstance(value, str):
-        raise RequestError(f"'{name}' must be text.")
+        raise RequestError(_("'%(name)s' must be text.") % {"name": name})
     return value
 
 

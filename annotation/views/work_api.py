@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.domain.answer_message import parse_answer, parse_id, parse_uuid
@@ -33,7 +34,7 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     """The next items, with everything the player needs to show them."""
     n = body.get("n", 5)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
-        raise RequestError(f"'n' must be a number from 1 to {MOST_CLAIMED}.")
+        raise RequestError(_("'n' must be a number from 1 to %(most)s.") % {"most": MOST_CLAIMED})
     study = participation.study
     have = ids_in(body, "have")
     left = items_left(participation, n_held=len(have))
@@ -130,7 +131,7 @@ def practice_answers(participation: Participation, body: dict[str, Any]) -> dict
     ).first()
     payload = body.get("payload")
     if reference is None or not isinstance(payload, dict):
-        raise RequestError("The answer names no practice item of this study, or has no payload.")
+        raise RequestError(_("The answer names no practice item of this study, or has no payload."))
     feedback = check_practice(participation=participation, reference=reference, payload=payload)
     return feedback_reply(payload, feedback)
 
@@ -160,7 +161,7 @@ def me(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
 def stimulus_picture(request: HttpRequest, digest: str, name: str) -> HttpResponseBase:
     """A frozen picture: its name is its content, so a browser may keep it for good."""
     if not request.user.is_authenticated:
-        return problem(401, "Sign in to see the pictures of a study.")
+        return problem(401, _("Sign in to see the pictures of a study."))
     try:
         picture = stimulus_file(user=signed_in_user(request), digest=digest, name=name)
     except StimulusError as error:

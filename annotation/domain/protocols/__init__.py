@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from typing import Protocol as Shape
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.protocols import (
     adjudication,
@@ -48,7 +50,9 @@ class AsksBy(Shape):
 def protocol_of(study: AsksBy) -> Protocol:
     """Raises AnswerError for a study of a protocol that this version does not have."""
     if study.protocol not in PROTOCOLS:
-        raise AnswerError(f"This version of Vitrine does not have the protocol '{study.protocol}'.")
+        raise AnswerError(
+            _("This version of Vitrine does not have the protocol '%(name)s'.") % {"name": study.protocol}
+        )
     return PROTOCOLS[study.protocol]
 
 

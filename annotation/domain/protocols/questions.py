@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.answer_message import AnswerError, text_of
 
 Value = int | str | None
@@ -68,13 +70,17 @@ def validate(
     """The payload with its types settled, a value for every question; raises AnswerError naming what is wrong."""
     unknown = sorted(set(payload) - {question.name for question in questions})
     if unknown:
-        raise AnswerError(f"The answer has a part '{unknown[0]}' that this protocol does not ask for.")
+        raise AnswerError(
+            _("The answer has a part '%(name)s' that this protocol does not ask for.") % {"name": unknown[0]}
+        )
     return {question.name: settled(question, payload, categories) for question in questions}
 
 
 def settled(question: Question, payload: Mapping[str, Any], categories: Collection[str]) -> Any:
     if question.name not in payload and question.is_required:
-        raise AnswerError(f"The answer has no {question.name}; {asked_for(question)}.")
+        raise AnswerError(
+            _("The answer has no %(name)s; %(wanted)s.") % {"name": question.name, "wanted": asked_for(question)}
+        )
     value = payload.get(question.name)
     match question.kind:
         case Kind.CHOICE:
@@ -95,16 +101,21 @@ def asked_for(question: Question) -> str:
     """What can be given, in words."""
     if question.kind is Kind.CHOICE:
         named = ", ".join("null" if value is None else str(value) for value in question.values)
-        return f"it can be {named}"
+        return _("it can be %(values)s") % {"values": named}
     if question.kind is Kind.CELL:
-        return f"it is a number from 0 to {question.n_cells - 1}"
-    return "it is asked for"
+        return _("it is a number from 0 to %(last)s") % {"last": question.n_cells - 1}
+    return _("it is asked for")
+
+
+def wrong_value(question: Question, value: Any) -> AnswerError:
+    words = {"name": question.name, "value": repr(value), "wanted": asked_for(question)}
+    return AnswerError(_("The %(name)s is %(value)s; %(wanted)s.") % words)
 
 
 def choice_of(question: Question, value: Any) -> Value:
     is_same_type = any(value == allowed and type(value) is type(allowed) for allowed in question.values)
     if not is_same_type:
-        raise AnswerError(f"The {question.name} is {value!r}; {asked_for(question)}.")
+        raise wrong_value(question, value)
     chosen: Value = value
     return chosen
 
@@ -113,28 +124,37 @@ def cell_of(question: Question, value: Any) -> int | None:
     if value is None and not question.is_required:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < question.n_cells:
-        raise AnswerError(f"The {question.name} is {value!r}; {asked_for(question)}.")
+        raise wrong_value(question, value)
     return value
 
 
 def cells_of(question: Question, value: Any) -> list[int]:
     if not isinstance(value, list) or len(value) > question.n_cells:
-        raise AnswerError(f"The {question.name} must be a list of at most {question.n_cells} numbers.")
+        raise AnswerError(
+            _("The %(name)s must be a list of at most %(n)s numbers.") % {"name": question.name, "n": question.n_cells}
+        )
     if len({cell_of(question, cell) for cell in value}) != len(value):
-        raise AnswerError(f"The {question.name} names a picture twice.")
+        raise AnswerError(_("The %(name)s names a picture twice.") % {"name": question.name})
     return sorted(value)
 
 
 def marks_of(question: Question, value: Any) -> list[list[int]]:
     """[cell, patch] pairs, sorted; how many patches there are is checked where the stimulus is at hand."""
     if not isinstance(value, list) or len(value) > MOST_MARKS:
-        raise AnswerError(f"The {question.name} must be a list of at most {MOST_MARKS} pairs [picture, patch].")
+        raise AnswerError(
+            _("The %(name)s must be a list of at most %(n)s pairs [picture, patch].")
+            % {"name": question.name, "n": MOST_MARKS}
+        )
     pairs = set()
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2 or any(type(part) is not int or part < 0 for part in pair):
-            raise AnswerError(f"A mark is {pair!r}; it must be a pair [picture, patch] of numbers.")
+            raise AnswerError(
+                _("A mark is %(value)s; it must be a pair [picture, patch] of numbers.") % {"value": repr(pair)}
+            )
         if pair[0] >= question.n_cells:
-            raise AnswerError(f"A mark names picture {pair[0]}; there are {question.n_cells}.")
+            raise AnswerError(
+                _("A mark names picture %(number)s; there are %(n)s.") % {"number": pair[0], "n": question.n_cells}
+            )
         pairs.add((pair[0], pair[1]))
     return [list(pair) for pair in sorted(pairs)]
 
@@ -142,14 +162,14 @@ def marks_of(question: Question, value: Any) -> list[list[int]]:
 def category_of(question: Question, value: Any, categories: Collection[str]) -> str:
     category = text_of(value, question.name, 60)
     if category and category not in categories:
-        raise AnswerError(f"This study has no category '{category}'.")
+        raise AnswerError(_("This study has no category '%(name)s'.") % {"name": category})
     return category
 
 
 def words_of(question: Question, value: Any) -> str:
     words = " ".join(text_of(value, question.name, question.max_length).split())
     if question.is_required and not words:
-        raise AnswerError(f"The {question.name} is empty; write a few words.")
+        raise AnswerError(_("The %(name)s is empty; write a few words.") % {"name": question.name})
     return words
 
 
