@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.translation import gettext
 
 from annotation.domain.categories import player_categories
@@ -17,8 +17,10 @@ from annotation.domain.protocols import Choice, Kind, Protocol, Question, protoc
 from annotation.models import Participation, Study, User
 from annotation.views.player_texts import player_texts
 
-ENDPOINTS = ("claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys", "me")
-LATER_ENDPOINTS = ("session", "leave", "notices")
+ENDPOINTS = (
+    "claim", "answers", "history", "remarks", "reports", "heartbeat", "release", "terms", "keys", "me", "session",
+    "leave", "notices",
+)  # fmt: skip
 BREAK_MINUTES = 30
 MOST_BESIDE = 4
 ROOM_BESIDE = 34  # letters that choices beside one another have room for
@@ -123,17 +125,7 @@ def work_config(participation: Participation) -> dict[str, Any]:
     study = participation.study
     progress = session_progress(participation)
     return base_config(study, participation.user, "work") | {
-        "urls": work_urls(study),
+        "urls": {name: reverse(f"work-{name}", args=[study.slug]) for name in ENDPOINTS},
         "done": progress.done,
         "session_length": progress.of,
     }
-
-
-def work_urls(study: Study) -> dict[str, str]:
-    urls = {name: reverse(f"work-{name}", args=[study.slug]) for name in ENDPOINTS}
-    for name in LATER_ENDPOINTS:
-        try:
-            urls[name] = reverse(f"work-{name}", args=[study.slug])
-        except NoReverseMatch:
-            continue
-    return urls
