@@ -6,11 +6,14 @@ import base64
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.keyboards import clashes_anywhere
 from annotation.domain.player_keys import fixed_bindings
 from annotation.domain.protocols import PROTOCOLS, OptionError, Protocol, columns_of, validate, validate_accepted
+from annotation.domain.protocols.patch_marking import area_under_curve
 
 MAP = base64.b64encode(bytes([0, 0, 9, 200])).decode()
 # protocol, options, a payload, what is stored in typed columns, a truth, the score
@@ -103,3 +106,21 @@ def test_an_option_is_checked() -> None:
     ):
         with pytest.raises(OptionError, match=words):
             protocol.settle_options(options)
+
+
+def slow_area(patch_map: bytes, marked: set[int]) -> float | None:
+    """Every pair of a marked and another patch."""
+    pairs = [
+        (patch_map[a] > patch_map[b]) + 0.5 * (patch_map[a] == patch_map[b])
+        for a in marked
+        for b in set(range(len(patch_map))) - marked
+    ]
+    if len(set(patch_map)) < 2:
+        return None
+    return sum(pairs) / len(pairs) if pairs else 0.5
+
+
+@given(st.binary(min_size=1, max_size=30), st.data())
+def test_the_area_under_the_curve_is_that_of_all_pairs(patch_map: bytes, data: st.DataObject) -> None:
+    marked = data.draw(st.sets(st.integers(0, len(patch_map) - 1)))
+    assert area_under_curve(patch_map, marked) == pytest.approx(slow_area(patch_map, marked))

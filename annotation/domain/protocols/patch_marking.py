@@ -11,6 +11,9 @@ from annotation.domain.protocols.base import DICTIONARY_CONTROLS, Option, Option
 from annotation.domain.protocols.questions import Kind, Question
 
 
+LEVELS = 256  # of a patch map
+
+
 def n_cells(options: Options) -> int:
     return int(options.get("n_images", 4))
 
@@ -40,12 +43,17 @@ def area_under_curve(patch_map: Sequence[int], marked: set[int]) -> float | None
     """
     if len(set(patch_map)) < 2:
         return None
-    inside = [value for patch, value in enumerate(patch_map) if patch in marked]
-    outside = [value for patch, value in enumerate(patch_map) if patch not in marked]
-    if not inside or not outside:
+    inside, outside = [0] * LEVELS, [0] * LEVELS
+    for patch, value in enumerate(patch_map):
+        (inside if patch in marked else outside)[value] += 1
+    n_pairs = sum(inside) * sum(outside)
+    if n_pairs == 0:
         return 0.5
-    wins = sum((a > b) + 0.5 * (a == b) for a in inside for b in outside)
-    return wins / (len(inside) * len(outside))
+    wins, below = 0.0, 0
+    for n_inside, n_outside in zip(inside, outside, strict=True):
+        wins += n_inside * (below + n_outside / 2)
+        below += n_outside
+    return wins / n_pairs
 
 
 PROTOCOL = Protocol(
