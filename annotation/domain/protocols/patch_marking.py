@@ -10,7 +10,6 @@ from django.utils.translation import gettext_noop as _
 from annotation.domain.protocols.base import DICTIONARY_CONTROLS, Option, Options, Panel, Payload, Protocol, Truth
 from annotation.domain.protocols.questions import Kind, Question
 
-
 LEVELS = 256  # of a patch map
 
 
