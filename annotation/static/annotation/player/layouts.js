@@ -16,11 +16,11 @@ const ARRANGEMENTS = {
   pair: [[["left", "right"]], [["left"], ["right"]]],
   marking: [[["reference", "queries"]], [["reference"], ["queries"]]],
 };
-const WEIGHTS = { sheet: { images: 1.4 }, marking: { queries: 1.3 } };
+const WEIGHTS = { sheet: { images: 1.4 }, marking: { queries: 1.6 } };
 const COLUMNS = {
   sheet: { patches: [4, 8], images: [4, 8] },
   "two-alternative": { reference: [3], contrast: [3] },
-  marking: { reference: [2, 3, 4] },
+  marking: { reference: [2, 3, 4], queries: [2] },
 };
 
 /** {rows: [[{name, columns, size}]]} for panels [{name, n, hasStrength}] in a room of that size. */
