@@ -37,7 +37,7 @@ WRITTEN = (
     "slug", "state", "protocol", "protocol_version", "consent_version", "locked_hash", "launch_run", "created_by",
     "created_at", "launched_at", "closed_at", "n_items", "n_slots", "n_slots_done",
 )  # fmt: skip
-TELLING = {"condition", "matched_feature", "reference", "accepted", "repeat_of", "feature", "stratum", "seed"}
+BLIND_ITEM = ("id", "study", "is_core", "stimulus_id")  # every other column of an item tells what it is
 
 
 @admin.register(Study)
@@ -112,14 +112,13 @@ class ItemAdmin(FactAdmin):
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         """What tells a control from a feature is shown only once the study is unblinded."""
-        names = [field.name for field in Item._meta.fields]
         is_unblinded = isinstance(obj, Item) and unblinding_of(obj.study) is not None
-        return names if is_unblinded else [name for name in names if name not in TELLING]
+        return [field.name for field in Item._meta.fields] if is_unblinded else BLIND_ITEM
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         """An address that filters by what an item is would tell it as well as a column."""
-        is_telling = lookup.split("__")[0].removesuffix("_id") in TELLING
-        return not is_telling and super().lookup_allowed(lookup, value, request)
+        is_told = lookup.split("__")[0] in {*BLIND_ITEM, "study_id", "pk"}
+        return is_told and super().lookup_allowed(lookup, value, request)
 
 
 @admin.register(Guideline)
@@ -159,6 +158,10 @@ class SlotAdmin(FactAdmin):
     list_select_related = ("study", "annotator")
     list_filter = ("study", "state")
     ordering = ("-id",)
+    exclude = ("lane", "random_key")  # the lane of a check would tell it from other items
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return not lookup.startswith("lane") and super().lookup_allowed(lookup, value, request)
 
 
 @admin.register(StudyEvent)

@@ -127,6 +127,8 @@ def test_a_researcher_steers_only_the_studies_they_may_change(client: Client, rh
     [
         ("item", "condition=real"), ("item", "stratum__contains=block"), ("item", "feature_id=1"),
         ("item", "feature__exact=1"), ("annotation", "is_gold_right=1"), ("annotation", "is_gold_right__isnull=0"),
+        ("item", "variant=hard"), ("item", "other_feature_id=1"), ("item", "text__contains=a"),
+        ("item", "truth__isnull=0"), ("slot", "lane=-1"), ("slot", "lane__lt=0"),
     ],
 )  # fmt: skip
 def test_no_address_filters_by_what_is_blind(client: Client, rhea: User, model: str, lookup: str) -> None:
@@ -142,3 +144,12 @@ def test_the_list_of_items_tells_no_stratum(client: Client, rhea: User) -> None:
         reverse("admin:annotation_item_change", args=[item.pk]),
     ):
         assert "block 4, band 2" not in client.get(address).content.decode()
+
+
+def test_the_page_of_an_item_tells_nothing_of_pairs_contrasts_and_right_answers(client: Client, rhea: User) -> None:
+    make_study(state=Study.State.OPEN)
+    Item.objects.update(variant="hard negative", text="a red circle", truth={"choice": "left-one"}, stimulus_id="5eed")
+    item = Item.objects.all()[0]
+    page = client.get(reverse("admin:annotation_item_change", args=[item.pk])).content.decode()
+    assert [one for one in ("hard negative", "a red circle", "left-one", "Other feature") if one in page] == []
+    assert "5eed" in page
