@@ -80,6 +80,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LOCALE_SOURCES = BASE_DIR / "locale"
 LOCALE_PATHS = [DATA_ROOT / "locale"]  # compiled from the sources by annotation.apps
+FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = text("VITRINE_TIME_ZONE", "UTC")
 USE_I18N = True
 USE_TZ = True

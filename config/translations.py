@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 PO_PATH = "{language}/LC_MESSAGES/django.po"
+SLOTS = re.compile(r"%\(\w+\)[sd]|</?[a-z]+[^>]*>")
 APPS = ("annotation", "analysis")
 KEYWORDS = {
     "_": None, "gettext": None, "gettext_lazy": None, "gettext_noop": None, "ngettext": (1, 2),
@@ -98,6 +100,26 @@ def is_translated(message: Message) -> bool:
 def missing_from(catalog: Catalog) -> list[str]:
     """Texts without a translation."""
     return [str(message.id) for message in catalog if message.id and not is_translated(message)]
+
+
+def slots(text: str) -> list[str]:
+    """What a translation must keep as it is: placeholders and tags, in any order."""
+    return sorted(SLOTS.findall(text))
+
+
+def broken_in(catalog: Catalog) -> list[str]:
+    """Texts whose translation lacks a placeholder or a tag, or has one too many."""
+    return [
+        str(message.id) for message in catalog
+        if message.id and any(slots(form) != slots(original) for original, form in form_pairs(message))
+    ]  # fmt: skip
+
+
+def form_pairs(message: Message) -> list[tuple[str, str]]:
+    """Each form of a translation that is there, beside the form of the text that it stands for."""
+    texts = list(message.id) if isinstance(message.id, tuple | list) else [message.id]
+    forms = list(message.string) if isinstance(message.string, tuple | list) else [message.string]
+    return [(texts[min(place, len(texts) - 1)], form) for place, form in enumerate(forms) if form]
 
 
 def save(catalog: Catalog, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config.translations import PO_PATH, collect_texts, merged, missing_from, save
+from config.translations import PO_PATH, broken_in, collect_texts, merged, missing_from, save
 
 SHOWN = 20
 
@@ -27,6 +27,12 @@ class Command(BaseCommand):
                 save(catalog, path)
             missing = missing_from(catalog)
             self.stdout.write(f"{language}: {len(catalog)} texts, {len(missing)} without a translation")
-            if missing and check:
-                shown = "\n".join(f"  {text}" for text in missing[:SHOWN])
-                raise CommandError(f"Translate these in {path.relative_to(settings.BASE_DIR)}:\n{shown}")
+            if check:
+                refuse(missing, f"Translate these in {path.relative_to(settings.BASE_DIR)}")
+                refuse(broken_in(catalog), "Keep the placeholders and tags as they are in the translations of these")
+
+
+def refuse(texts: list[str], what_to_do: str) -> None:
+    if texts:
+        shown = "\n".join(f"  {text}" for text in texts[:SHOWN])
+        raise CommandError(f"{what_to_do}:\n{shown}")

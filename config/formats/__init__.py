@@ -1,0 +1,1 @@
+"""How numbers are written, by language: beside what Django knows of each."""
