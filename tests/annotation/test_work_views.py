@@ -356,7 +356,9 @@ def test_terms_that_begin_with_the_words_come_first(here: OpenStudy, ada: User) 
     address = f"/work/{here.study.slug}/terms"
     found = signed_in(ada).get(address, {"q": "DISC"}).json()["terms"]
     assert [term["text"] for term in found] == ["disc", "discs of one color", "red disc"]
-    assert signed_in(ada).get(address).json() == {"terms": []}
+    assert signed_in(ada).get(address).json() == {
+        "terms": [], "near": [], "is_known": False, "may_create": False, "mode": "open",
+    }  # fmt: skip
     assert Client().get(address).status_code == 401
     assert signed_in(ada).post(address).status_code == 405
 
@@ -378,6 +380,12 @@ def test_practice_tells_what_was_right_and_why(here: OpenStudy) -> None:
             {"name": "patch_rating", "given": 4, "accepted": [3, 4], "is_right": True},
             {"name": "category", "given": "shape", "accepted": ["colour"], "is_right": False},
         ],
+        "outcome": "continue",
+        "round": 1,
+        "n_rounds": 3,
+        "n_answered": 1,
+        "n_items": 2,
+        "sentence": "",
     }
     assert len(client.get(f"/work/{here.study.slug}/practice/").context["config"]["items"]) == 1
     assert post(client, f"/work/{here.study.slug}/practice/answers", {"reference": 0, "payload": payload})[0] == 400
