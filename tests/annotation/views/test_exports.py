@@ -90,7 +90,7 @@ def test_the_page_asks_as_often_for_three_exports_as_for_one(
     for _ in range(n_exports):
         request_export(study=small.study, file_format="csv", user=small.researcher)
     client.force_login(small.researcher)
-    with django_assert_num_queries(7):  # session, user, study, exports, unblinding; two counts of the header
+    with django_assert_num_queries(9):  # session, user, study, exports, unblinding; two counts each of header and tabs
         page = client.get(reverse("exports", args=["first"]))
     assert len(page.context["rows"]) == n_exports
 
