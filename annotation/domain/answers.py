@@ -31,6 +31,7 @@ from annotation.models import Annotation, Category, Item, Participation, Slot, S
 
 Stored = Literal["new", "replayed", "late_extra", "revision"]
 AFTER_THE_END = "given after the person's part had ended"
+WITHDRAWN = "withdrawn"
 
 
 class SubmitResult(NamedTuple):
@@ -159,12 +160,26 @@ def store(submission: Submission) -> tuple[Annotation, Stored]:
         return revise(earlier[0], submission), "revision"
     if answer.revision_of is not None:
         raise AnswerError(_("The answer revises one that was never stored; send that one first."))
+    require_practice(submission.participation)
     slot_id = None
-    if submission.participation.excluded_at is None:
-        slot_id = take_slot(submission)
-    else:
+    if reason_left_out(submission.participation):
         leave_slot(submission)
+    else:
+        slot_id = take_slot(submission)
     return record_new(submission, slot_id), ("new" if slot_id is not None else "late_extra")
+
+
+def require_practice(place: Participation) -> None:
+    """Nobody's first answer comes before consent and practice; one from before both were asked anew is kept."""
+    if place.consented_at is None or (place.practised_at is None and not place.n_old_rounds):
+        raise AnswerError(_("Give your consent and finish the practice before you answer."))
+
+
+def reason_left_out(place: Participation) -> str:
+    """Why an answer that comes now counts in no figure; empty if it does. It is kept all the same."""
+    if place.withdrawn_at is not None:
+        return WITHDRAWN
+    return AFTER_THE_END if place.excluded_at is not None else ""
 
 
 def replay(sent: Annotation, submission: Submission) -> Annotation:
@@ -192,8 +207,7 @@ def revise(current: Annotation, submission: Submission) -> Annotation:
 def record_new(submission: Submission, slot_id: int | None) -> Annotation:
     annotation = build_scored(submission)
     annotation.slot_id, annotation.is_late_extra = slot_id, slot_id is None
-    if submission.participation.excluded_at is not None:
-        annotation.excluded_reason = AFTER_THE_END
+    annotation.excluded_reason = reason_left_out(submission.participation)
     annotation.save(force_insert=True)
     if slot_id is None:
         bar_item(submission.item, submission.participation)

@@ -2,8 +2,9 @@
 
 One statement is one transaction and one round trip, and it changes all or nothing. Whatever is not the common case
 changes nothing and is left to `annotation.domain.answers`, step by step: a replay, a revision, a late answer, a check,
-somebody whose part has ended, an answer that does not fit. The person's row is locked before anything else, as everywhere, so that their own
-requests go one after the other; a slot that changed while this one waited is looked at again by PostgreSQL.
+somebody whose part has ended, an answer that does not fit. The person's row is locked before anything else, as
+everywhere, so that their own requests go one after the other; a slot that changed while this one waited is looked at
+again by PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from annotation.models import Annotation
 STORE = """
 WITH place AS (
     SELECT id FROM annotation_participation
-    WHERE study_id = %(study)s AND user_id = %(person)s AND excluded_at IS NULL FOR UPDATE
+    WHERE study_id = %(study)s AND user_id = %(person)s AND excluded_at IS NULL AND withdrawn_at IS NULL
+    FOR UPDATE
 ), filled AS (
     UPDATE annotation_slot SET state = 'done', lease_until = NULL
     WHERE id = %(slot)s AND item_id = %(item)s AND annotator_id = %(person)s AND state = 'leased' AND lane >= 0

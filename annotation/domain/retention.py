@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
 
+from annotation.domain.answers import WITHDRAWN
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_sessions import leases_of, locked_place, settle_if_over
 from annotation.domain.participation import ParticipationError
@@ -20,7 +21,6 @@ from annotation.domain.queue import give_back
 from annotation.domain.studies import log_event
 from annotation.models import Annotation, ExternalIdentity, Invitation, Participation, Role, Study, User
 
-WITHDRAWN = "withdrawn"
 SALT = "annotation.external-identity"
 
 

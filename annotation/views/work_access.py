@@ -134,7 +134,7 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
             _("The request has %(n)s bytes; %(most)s is the most.") % {"n": len(request.body), "most": MAX_BODY}
         )
     try:
-        body = json.loads(request.body or b"{}")
+        body = json.loads(request.body or b"{}", parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RequestError(_("The request is not JSON.")) from error
     if not isinstance(body, dict):
@@ -142,6 +142,11 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
     if not is_storable(body):
         raise RequestError(_("The text has characters that cannot be stored; write it again without them."))
     return body
+
+
+def refuse_constant(name: str) -> None:
+    """NaN and Infinity, which Python reads and no database stores as JSON."""
+    raise ValueError(name)
 
 
 def ids_in(body: dict[str, Any], name: str) -> list[int]:

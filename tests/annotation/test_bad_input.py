@@ -18,7 +18,10 @@ from django.db import close_old_connections, connection
 from django.test import Client
 from django.utils import timezone
 
+from annotation.domain.crowd_settings import change_recruitment
+from annotation.domain.practice import ask_anew
 from annotation.domain.queue import expire_leases
+from annotation.domain.retention import withdraw_answers
 from annotation.models import Annotation, Item, Participation, Slot, Study, User
 from tests.factories import OpenStudy, make_annotator, make_open_study
 from tests.servers import TestDatabase, poll
@@ -187,6 +190,34 @@ def test_an_answer_that_fails_the_schema_names_the_part_and_the_item_stays(
     assert counts(ada.study) == (0, 0, 0)
     assert [one["slot"] for one in ada.claim()] == [work["slot"]]
     assert ada.send(answer_to(work))[1]["stored"] == "new"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_json_does_not_have_are_refused(ada: Browser, number: float) -> None:
+    work = ada.claim()[0]
+    assert ada.send(answer_to(work, timing={"visible_ms": number})) == (400, {"error": "The request is not JSON."})
+    assert counts(ada.study) == (0, 0, 0)
+
+
+def test_nobody_answers_before_consent_and_practice(ada: Browser, bob: Browser) -> None:
+    work = ada.claim()[0]
+    sentence = "Give your consent and finish the practice before you answer."
+    for missing in ({"practised_at": None}, {"consented_at": None}):
+        Participation.objects.filter(user=bob.user).update(**missing)
+        assert bob.send(answer_to(work)) == (422, {"error": sentence})
+    ask_anew(study=ada.study)  # a new guideline: what was under way is kept
+    assert ada.send(answer_to(work))[1]["stored"] == "new"
+    assert counts(ada.study) == (1, 1, 1)
+
+
+def test_an_answer_that_comes_after_answers_were_taken_back_counts_in_no_figure(ada: Browser, bob: Browser) -> None:
+    change_recruitment(study=ada.study, user=None, values={"may_withdraw": True})
+    answered, under_way = (answer_to(one) for one in ada.claim(2))
+    ada.send(answered)
+    withdraw_answers(participation=Participation.objects.get(user=ada.user))
+    assert ada.send(under_way)[1]["stored"] == "late_extra"
+    assert list(Annotation.objects.values_list("excluded_reason", flat=True)) == ["withdrawn", "withdrawn"]
+    assert under_way["item"] in [one["item"] for one in bob.claim(6)]
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
