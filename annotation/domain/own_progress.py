@@ -1,6 +1,7 @@
 """What an annotator may know about their own work: how much, how fast, and how often right where that is known.
 
-Nothing here is about others, and single checks are never told: the share of right ones is shown from five on.
+Nothing here is about others, and single checks are never told: the share of right ones is that of the first five, ten,
+fifteen checks, so that whoever looks after every answer does not learn which was one, to mend it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ LAST_ANSWERS = 200
 
 
 class OwnProgress(NamedTuple):
-    """`checks_right` is a share, None below five checks; `left` is None where a person may judge any number."""
+    """`checks_right` is a share of full fives of checks, None below five; `left` is None where there is no limit."""
 
     done: int
     skipped: int
@@ -32,16 +33,28 @@ def own_progress(participation: Participation) -> OwnProgress:
     place = participation
     done, of = session_progress(place)
     limit = place.study.max_per_person
+    checks = told_checks(place)
     return OwnProgress(
         done=place.n_done,
         skipped=place.n_skipped,
         session_done=done,
         of=of,
-        n_checks=place.n_gold if place.n_gold >= CHECKS_TO_TELL else 0,
-        checks_right=place.n_gold_right / place.n_gold if place.n_gold >= CHECKS_TO_TELL else None,
+        n_checks=len(checks),
+        checks_right=sum(checks) / len(checks) if checks else None,
         median_seconds=median_seconds(place),
         left=None if limit is None else max(0, limit - place.n_done),
     )
+
+
+def told_checks(place: Participation) -> list[bool]:
+    """Whether each was right as it was first answered, the first full fives of them."""
+    n_told = place.n_gold - place.n_gold % CHECKS_TO_TELL
+    if not n_told:
+        return []
+    first = Annotation.objects.filter(
+        annotator=place.user_id, study=place.study_id, revision_of=None, is_gold_right__isnull=False
+    )
+    return [bool(is_right) for is_right in first.order_by("id").values_list("is_gold_right", flat=True)[:n_told]]
 
 
 def median_seconds(place: Participation) -> float | None:
