@@ -82,11 +82,14 @@ def _batches(rows: Rows) -> Iterator[list[tuple[Any, ...]]]:
         yield batch
 
 
+def without_formula(value: Any) -> Any:
+    """The value of a CSV cell, which a spreadsheet shows and does not compute."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
 def _without_formulas(values: list[Any], texts: list[int]) -> list[Any]:
     for index in texts:
-        value = values[index]
-        if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-            values[index] = f"'{value}"
+        values[index] = without_formula(values[index])
     return values
 
 

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from annotation.domain.import_tables import without_apostrophe
 from annotation.domain.studies import log_event
 from annotation.domain.term_matching import fold
 from annotation.domain.vocabulary import TERM_LENGTH, root_of, roots
@@ -204,7 +205,7 @@ def read_list(text: str) -> list[ImportedTerm]:
     rows: list[ImportedTerm] = []
     seen: set[str] = set()
     for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
-        cells = [cell.strip() for cell in row]
+        cells = [without_apostrophe(cell.strip()) for cell in row]
         if not any(cells) or (number == 1 and cells[0].casefold() == "term"):
             continue
         try:

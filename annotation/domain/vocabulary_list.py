@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Count
 
+from annotation.domain.export_writers import without_formula
 from annotation.domain.term_matching import bare, fold
 from annotation.domain.vocabulary import roots
 from annotation.models import Annotation, Study, Term, TermMerge
@@ -120,7 +121,8 @@ def csv_rows(rows: Iterable[TermRow]) -> list[list[object]]:
         merged = "; ".join(f"{wording.text} ({wording.n_uses})" for wording in row.merged)
         synonyms = "; ".join(wording.text for wording in row.synonyms)
         made_at = row.made_at.isoformat(timespec="seconds")
-        table.append([row.text, synonyms, row.n_uses, row.own_uses, int(row.is_listed), merged, made_at])
+        cells = [row.text, synonyms, row.n_uses, row.own_uses, int(row.is_listed), merged, made_at]
+        table.append([without_formula(cell) for cell in cells])
     return table
 
 

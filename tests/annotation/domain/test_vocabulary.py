@@ -269,6 +269,15 @@ def test_the_vocabulary_page_changes_the_vocabulary(small: SmallStudy, researche
     assert canonical(small.study, "stripey") == "stripey"
 
 
+def test_a_label_that_looks_like_a_formula_is_none_in_a_spreadsheet_and_comes_back_as_written(
+    small: SmallStudy, researcher: Client
+) -> None:
+    use(small, '=HYPERLINK("http://x.test")')
+    file = researcher.get("/studies/first/vocabulary.csv").content.decode()
+    assert file.splitlines()[1].startswith("\"'=HYPERLINK(")
+    assert [row.text for row in read_list(file)] == ['=HYPERLINK("http://x.test")']
+
+
 def test_the_vocabulary_page_says_what_was_wrong(small: SmallStudy, researcher: Client) -> None:
     term = use(small, "striped")
     page = researcher.post("/studies/first/vocabulary/change/", {"act": "mode", "mode": "fixed"}, follow=True)
