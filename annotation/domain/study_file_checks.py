@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from annotation.domain.controls import EVERY_CONTROL
+from annotation.domain.preregistration import settle
 from annotation.domain.protocols import PROTOCOLS, OptionError
+from annotation.domain.stopping import validate_stopping
+from annotation.domain.studies import StudyError
 from annotation.models import Study
 
 KEYS = (
@@ -24,6 +27,10 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "stopping": (dict,), "preregistration": (dict,),
 }  # fmt: skip
 SHARES = ("core_share", "control_share", "catch_share", "gold_share", "repeat_share", "pass_mark")
+RANGES = {
+    "seed": (0, 2**31), "overlap": (1, 50), "core_overlap": (1, 50), "session_length": (5, 500),
+    "max_per_person": (1, 1_000_000), "min_viewing_ms": (0, 60_000), "practice_rounds": (0, 50),
+}  # fmt: skip
 CHOICES = {"queue_order": Study.QueueOrder.values, "vocabulary_mode": Study.VocabularyMode.values}
 KIND_WORDS = {
     int: "a whole number",
@@ -100,6 +107,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if type(value) not in kinds:
             words = KIND_WORDS[kinds[-1] if kinds[-1] is not type(None) else kinds[0]]
             raise StudyFileError(f"The setting '{name}' is {value!r}; it must be {words}.")
+    for name, (least, most) in RANGES.items():
+        if settings.get(name) is not None and not least <= settings[name] <= most:
+            raise StudyFileError(f"The setting '{name}' is {settings[name]}; it must be from {least} to {most}.")
     for name, allowed in CHOICES.items():
         if settings.get(name, allowed[0]) not in allowed:
             raise StudyFileError(f"The setting '{name}' is '{settings[name]}'; it can be {', '.join(allowed)}.")
@@ -113,6 +123,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             f"must not be above {MOST_CHECKS} in all."
         )
     check_schedule(settings.get("gold_schedule", []))
+    try:
+        validate_stopping(settings.get("stopping", {}))
+        settle(settings.get("preregistration", {}))
+    except StudyError as error:
+        raise StudyFileError(str(error)) from error
 
 
 def check_schedule(schedule: Sequence[Any]) -> None:

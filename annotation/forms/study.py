@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.controls import EVERY_CONTROL
 from annotation.domain.planning_items import kinds_of
@@ -24,62 +25,70 @@ PLAIN = (
     "queue_order", "max_per_person", "gold_schedule", "min_viewing_ms", "practice_rounds", "vocabulary_mode",
     "consent_text", "consent_version", "explanations", "embeddings_digest", "alignment_digest",
 )  # fmt: skip
-MOST_CONTROLS, MOST_CHECKS = 0.6, 0.4
+MOST_CONTROLS, MOST_CHECKS, MOST_HALF_WIDTH = 0.6, 0.4, 0.5
 
 
 class StudyForm(ProtocolForm):
-    name = forms.CharField(max_length=120, help_text="Annotators see it.")
+    name = forms.CharField(max_length=120, help_text=_("Annotators see it."))
     description = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Shown where people join. Say what it is about, not what you expect. Markdown.",
+        help_text=_("Shown where people join. Say what it is about, not what you expect. Markdown."),
     )
     dictionaries = DictionariesField(
-        Dictionary.objects.none(), widget=forms.CheckboxSelectMultiple, help_text="Whose features are judged."
+        Dictionary.objects.none(), widget=forms.CheckboxSelectMultiple, help_text=_("Whose features are judged.")
     )
-    n_features = forms.IntegerField(label="Features", min_value=1, max_value=MOST_FEATURES, initial=60)
-    n_density_bands = forms.IntegerField(label="Density bands", min_value=1, max_value=10, initial=3)
-    blocks = NumbersField(required=False, help_text="For instance 0 3 5; empty for all.")
-    seed = forms.IntegerField(initial=0, min_value=0, max_value=2**31, help_text="The same seed draws the same.")
+    n_features = forms.IntegerField(label=_("Features"), min_value=1, max_value=MOST_FEATURES, initial=60)
+    n_density_bands = forms.IntegerField(label=_("Density bands"), min_value=1, max_value=10, initial=3)
+    blocks = NumbersField(required=False, help_text=_("For instance 0 3 5; empty for all."))
+    seed = forms.IntegerField(initial=0, min_value=0, max_value=2**31, help_text=_("The same seed draws the same."))
     feature_ids = NumbersField(
-        label="Exactly these features",
+        label=_("Exactly these features"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Numbers of features, as in the address of their page. Not empty: nothing is drawn by block.",
+        help_text=_("Numbers of features, as in the address of their page. Not empty: nothing is drawn by block."),
     )
-    min_images = forms.IntegerField(label="Images it fires on, at least", min_value=1, max_value=1_000_000, initial=16)
+    min_images = forms.IntegerField(
+        label=_("Images it fires on, at least"), min_value=1, max_value=1_000_000, initial=16
+    )
     max_prefix_share = PercentField(
-        label="Prefix share, at most %",
+        label=_("Prefix share, at most %"),
         initial=50.0,
-        help_text="Of its images, those whose maximum sits on CLS or a register.",
+        help_text=_("Of its images, those whose maximum sits on CLS or a register."),
     )
     prefix_rule = forms.ChoiceField(
-        label="Features above that",
-        choices=[("exclude", "are left out"), ("stratum", "form a stratum of their own")],
+        label=_("Features above that"),
+        choices=[("exclude", _("are left out")), ("stratum", _("form a stratum of their own"))],
         initial="exclude",
     )
-    overlap = forms.IntegerField(label="Per item", min_value=1, max_value=50, initial=1)
-    core_overlap = forms.IntegerField(label="Per core item", min_value=1, max_value=50, initial=3)
+    overlap = forms.IntegerField(label=_("Per item"), min_value=1, max_value=50, initial=1)
+    core_overlap = forms.IntegerField(label=_("Per core item"), min_value=1, max_value=50, initial=3)
     core_share = PercentField(
-        label="Core, % of items", initial=30.0, help_text="Judged by several people: agreement is measured there."
+        label=_("Core, % of items"), initial=30.0, help_text=_("Judged by several people: agreement is measured there.")
     )
-    queue_order = forms.ChoiceField(label="Order", choices=Study.QueueOrder.choices, initial=Study.QueueOrder.BREADTH)
+    queue_order = forms.ChoiceField(
+        label=_("Order"), choices=Study.QueueOrder.choices, initial=Study.QueueOrder.BREADTH
+    )
     max_per_person = forms.IntegerField(
-        label="Per person, at most", min_value=1, max_value=1_000_000, required=False, help_text="Empty: any number."
-    )
-    session_length = forms.IntegerField(label="Session, items", min_value=5, max_value=500, initial=60)
-    half_width = PercentField(
-        label="Stop at a half-width of, %",
+        label=_("Per person, at most"),
+        min_value=1,
+        max_value=1_000_000,
         required=False,
-        help_text="Of the main figure's interval; empty: when all is judged.",
+        help_text=_("Empty: any number."),
+    )
+    session_length = forms.IntegerField(label=_("Session, items"), min_value=5, max_value=500, initial=60)
+    half_width = PercentField(
+        label=_("Stop at a half-width of, %"),
+        required=False,
+        help_text=_("Of the main figure's interval; empty: when all is judged."),
     )
     min_judgements = forms.IntegerField(
-        label="But not before, judgements", min_value=1, max_value=10_000_000, required=False
+        label=_("But not before, judgements"), min_value=1, max_value=10_000_000, required=False
     )
     control_share = PercentField(
-        label="Controls, %",
+        label=_("Controls, %"),
         initial=10.0,
-        help_text="Of features and controls. For guessing the origin 50: chance is ½.",
+        help_text=_("Of features and controls. For guessing the origin 50: chance is ½."),
     )
     control_kinds = forms.MultipleChoiceField(
         choices=[(kind.value, kind.label) for kind in EVERY_CONTROL],
@@ -87,39 +96,48 @@ class StudyForm(ProtocolForm):
         required=False,
         initial=[Condition.RANDOM_DIRECTIONS.value, Condition.SHUFFLED.value],
     )
-    catch_share = PercentField(label="Catch items, %", initial=5.0)
-    gold_share = PercentField(label="Gold items, %", initial=5.0)
+    catch_share = PercentField(label=_("Catch items, %"), initial=5.0)
+    gold_share = PercentField(label=_("Gold items, %"), initial=5.0)
     gold_schedule = ScheduleField(
-        label="Gold by experience",
+        label=_("Gold by experience"),
         required=False,
-        help_text="For instance 0: 20, 40: 5 for a fifth at first and a twentieth from the fortieth answer on. "
-        "Empty: gold lies among the rest.",
+        help_text=_(
+            "For instance 0: 20, 40: 5 for a fifth at first and a twentieth from the fortieth answer on. "
+            "Empty: gold lies among the rest."
+        ),
     )
     repeat_share = PercentField(
-        label="Own items again, %", initial=3.0, help_text="On an invited return: how steady people are."
+        label=_("Own items again, %"), initial=3.0, help_text=_("On an invited return: how steady people are.")
     )
     min_viewing_ms = forms.IntegerField(
-        label="Seen at least, ms", min_value=0, max_value=60_000, initial=0, help_text="No answer is taken before."
+        label=_("Seen at least, ms"),
+        min_value=0,
+        max_value=60_000,
+        initial=0,
+        help_text=_("No answer is taken before."),
     )
     pass_mark = PercentField(
-        label="Pass mark, %",
+        label=_("Pass mark, %"),
         initial=0.0,
-        help_text="Of the practice items, to be answered rightly; 0: reading is enough.",
+        help_text=_("Of the practice items, to be answered rightly; 0: reading is enough."),
     )
     practice_rounds = forms.IntegerField(
-        label="Rounds of practice", min_value=0, max_value=50, initial=3, help_text="0: any number."
+        label=_("Rounds of practice"), min_value=0, max_value=50, initial=3, help_text=_("0: any number.")
     )
     vocabulary_mode = forms.ChoiceField(
-        label="Words for labels", choices=Study.VocabularyMode.choices, initial=Study.VocabularyMode.OPEN
+        label=_("Words for labels"), choices=Study.VocabularyMode.choices, initial=Study.VocabularyMode.OPEN
     )
     consent_text = forms.CharField(
-        label="What people agree to",
+        label=_("What people agree to"),
         widget=forms.Textarea(attrs={"rows": 5}),
         initial=DEFAULT_CONSENT,
-        help_text="Markdown.",
+        help_text=_("Markdown."),
     )
     consent_version = forms.CharField(
-        label="Version of that text", max_length=12, initial="1.0", help_text="Raise it, and everybody is asked again."
+        label=_("Version of that text"),
+        max_length=12,
+        initial="1.0",
+        help_text=_("Raise it, and everybody is asked again."),
     )
 
     def __init__(self, *args: Any, study: Study | None = None, **kwargs: Any) -> None:
@@ -154,13 +172,17 @@ class StudyForm(ProtocolForm):
         protocol = self.chosen
         if protocol is not None and protocol.conditions and values.get("control_share"):
             self.require_control_kind(protocol, values)
+        if (values.get("core_overlap") or 50) < (values.get("overlap") or 1):
+            self.add_error("core_overlap", "The core needs at least as many judgements as the rest.")
+        if (values.get("half_width") or 0) >= MOST_HALF_WIDTH:
+            self.add_error("half_width", f"It must be below {MOST_HALF_WIDTH:.0%}.")
         if values.get("min_judgements") and not values.get("half_width"):
-            self.add_error("half_width", "Say at which half-width to stop.")
+            self.add_error("half_width", _("Say at which half-width to stop."))
         return values
 
     def require_control_kind(self, protocol: Protocol, values: dict[str, Any]) -> None:
         if not kinds_of(protocol, values.get("control_kinds") or []) and "control_kinds" not in self.errors:
-            self.add_error("control_kinds", "Choose a kind of control, or set their share to 0.")
+            self.add_error("control_kinds", _("Choose a kind of control, or set their share to 0."))
 
     def spec(self) -> SampleSpec:
         """How features are drawn, whatever the other fields hold; raises SamplingError."""

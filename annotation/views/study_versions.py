@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.launch_problems import launch_problems
@@ -34,7 +36,7 @@ def study_preregistration(request: HttpRequest, study: Study) -> HttpResponseBas
     if request.method == "POST" and form.is_valid():
         try:
             preregister(study=study, user=user, values=form.cleaned_data)
-            messages.success(request, "Saved. The launch will lock it.")
+            messages.success(request, _("Saved. The launch will lock it."))
             return redirect("study-preregistration", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))
@@ -93,10 +95,10 @@ def study_pilot(request: HttpRequest, study: Study) -> HttpResponseBase:
     try:
         pilot = make_pilot(study=study, user=signed_in_user(request))
         if launch_problems(pilot):
-            messages.warning(request, "The pilot is made; settle what is missing, then launch it.")
+            messages.warning(request, _("The pilot is made; settle what is missing, then launch it."))
         else:
             wake_workers(launch_study(study=pilot, user=signed_in_user(request)).queue)
-            messages.success(request, "The pilot is being launched: invite six people when it is open.")
+            messages.success(request, _("The pilot is being launched: invite six people when it is open."))
         return redirect("study", slug=pilot.slug)
     except StudyError as error:
         messages.error(request, str(error))
@@ -107,9 +109,11 @@ def study_pilot(request: HttpRequest, study: Study) -> HttpResponseBase:
 @study_reader
 def study_copy(request: HttpRequest, study: Study) -> HttpResponseBase:
     user = signed_in_user(request)
+    if not user.is_researcher:
+        raise PermissionDenied(_("Researchers make studies; a reviewer reads them."))
     try:
         copy = copy_study(source=study, user=user, name=request.POST.get("name", "") or f"{study.name}, again")
-        messages.success(request, "A draft with the same settings; no answer came along.")
+        messages.success(request, _("A draft with the same settings; no answer came along."))
         return redirect("study", slug=copy.slug)
     except StudyError as error:
         messages.error(request, str(error))

@@ -57,6 +57,8 @@ def test_every_protocol_makes_a_draft_with_its_options(client: Client, launchabl
         ({"gold_schedule": "20"}, "must be a number of answers, a colon and a percentage"),
         ({"gold_schedule": "10: 20"}, "Begin at 0"),
         ({"min_judgements": "20"}, "Say at which half-width to stop."),
+        ({"overlap": "3", "core_overlap": "1"}, "The core needs at least as many judgements as the rest."),
+        ({"half_width": "60"}, "It must be below 50%."),
         ({"catch_share": "30", "gold_share": "30"}, "Catch and gold items are 60% of all; 40% is the most."),
         ({"control_share": "70"}, "60% is the most."),
     ],

@@ -47,8 +47,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise CommandError(f"There is no file {path}.")
     try:
         values = yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise CommandError(f"{path.name} is not YAML{line}: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path.name} is not YAML: {error}") from error
+        raise CommandError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise CommandError(f"{path.name} must hold entries such as 'name: My study'.")
     return values

@@ -54,3 +54,12 @@ def test_a_draft_has_settings_and_a_launch_and_no_work_yet(client: Client) -> No
     assert page["Settings and sample"][1]
     assert "Launch" in page
     assert "Versions" not in page
+
+
+def test_a_reviewer_reads_a_study_and_copies_none(client: Client) -> None:
+    study = make_study(state=Study.State.OPEN).study
+    rosa = User.objects.create_user("rosa", role=Role.REVIEWER)
+    Participation.objects.create(study=study, user=rosa, role=Role.REVIEWER)
+    client.force_login(rosa)
+    assert client.post(reverse("study-copy", args=[study.slug])).status_code == 403
+    assert Study.objects.count() == 1
