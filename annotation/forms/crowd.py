@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.invitations import MOST_AT_ONCE, split_emails
 from annotation.models import Recruitment
@@ -22,8 +23,8 @@ else:
 
 class RecruitmentForm(RecruitmentModelForm):
     session_length = forms.IntegerField(
-        label="Judgements in a session", min_value=5, max_value=500,
-        help_text="What people see as “23 of 60”. Of a study under way it changes for sessions that begin later.",
+        label=_("Judgements in a session"), min_value=5, max_value=500,
+        help_text=_("What people see as “23 of 60”. Of a study under way it changes for sessions that begin later."),
     )  # fmt: skip
 
     class Meta:
@@ -35,42 +36,42 @@ class RecruitmentForm(RecruitmentModelForm):
             "may_disturb", "disturbing_text", "may_withdraw", "return_after_days", "retention_days",
         )  # fmt: skip
         labels = {
-            "by_link": "Anybody with the open link",
-            "by_invitation": "Invitations, each for one person",
-            "by_prolific": "Prolific",
-            "prolific_study_ids": "Study IDs on Prolific",
-            "return_url": "Where Prolific takes people back",
-            "sessions_per_person": "Sessions per person",
-            "announced_minutes": "Minutes per session",
-            "session_hours": "Hours to finish a session",
-            "pay": "What is paid",
-            "screen_out_amount": "If practice fails",
-            "minimum_hourly": "Minimum per hour",
-            "spending_cap": "Spending cap",
-            "completion_code": "Session complete",
-            "early_leave_code": "Left early",
-            "screen_out_code": "Practice not passed",
-            "no_consent_code": "No consent",
-            "contact": "Contact for people who take part",
-            "may_disturb": "Some images may be disturbing",
-            "disturbing_text": "What they may show",
-            "may_withdraw": "People can take their answers back",
-            "return_after_days": "Days before somebody can be invited back",
-            "retention_days": "Days identities are kept",
+            "by_link": _("Anybody with the open link"),
+            "by_invitation": _("Invitations, each for one person"),
+            "by_prolific": _("Prolific"),
+            "prolific_study_ids": _("Study IDs on Prolific"),
+            "return_url": _("Where Prolific takes people back"),
+            "sessions_per_person": _("Sessions per person"),
+            "announced_minutes": _("Minutes per session"),
+            "session_hours": _("Hours to finish a session"),
+            "pay": _("What is paid"),
+            "screen_out_amount": _("If practice fails"),
+            "minimum_hourly": _("Minimum per hour"),
+            "spending_cap": _("Spending cap"),
+            "completion_code": _("Session complete"),
+            "early_leave_code": _("Left early"),
+            "screen_out_code": _("Practice not passed"),
+            "no_consent_code": _("No consent"),
+            "contact": _("Contact for people who take part"),
+            "may_disturb": _("Some images may be disturbing"),
+            "disturbing_text": _("What they may show"),
+            "may_withdraw": _("People can take their answers back"),
+            "return_after_days": _("Days before somebody can be invited back"),
+            "retention_days": _("Days identities are kept"),
         }
         help_texts = {
-            "prolific_study_ids": "With commas between; empty takes any. Returns are a study of their own there.",
-            "return_url": "CODE stands for the code.",
-            "sessions_per_person": "Empty: any number. Invited returns come on top.",
-            "announced_minutes": "With guideline and practice.",
-            "session_hours": "Of a paid session: what was set aside for it is free again after that.",
-            "screen_out_amount": "For trying; 0: nothing.",
-            "minimum_hourly": "You are warned when the median pay falls below.",
-            "spending_cap": "No session begins that could cost more than what is left. Empty: none.",
-            "contact": "A name with an e-mail address; on the consent page.",
-            "disturbing_text": "One sentence; empty: that some pictures may be disturbing.",
-            "may_withdraw": "They are flagged as withdrawn and left out of every figure.",
-            "retention_days": "Prolific IDs and e-mail addresses, counted from the last visit.",
+            "prolific_study_ids": _("With commas between; empty takes any. Returns are a study of their own there."),
+            "return_url": _("CODE stands for the code."),
+            "sessions_per_person": _("Empty: any number. Invited returns come on top."),
+            "announced_minutes": _("With guideline and practice."),
+            "session_hours": _("Of a paid session: what was set aside for it is free again after that."),
+            "screen_out_amount": _("For trying; 0: nothing."),
+            "minimum_hourly": _("You are warned when the median pay falls below."),
+            "spending_cap": _("No session begins that could cost more than what is left. Empty: none."),
+            "contact": _("A name with an e-mail address; on the consent page."),
+            "disturbing_text": _("One sentence; empty: that some pictures may be disturbing."),
+            "may_withdraw": _("They are flagged as withdrawn and left out of every figure."),
+            "retention_days": _("Prolific IDs and e-mail addresses, counted from the last visit."),
         }
         widgets = {
             "pay": forms.RadioSelect,
@@ -112,29 +113,32 @@ def between(low: int, high: int) -> Any:
 
 class InviteForm(forms.Form):
     batch = forms.CharField(
-        label="Name of the batch",
+        label=_("Name of the batch"),
         max_length=60,
         required=False,
-        help_text="To find them again; work can be reserved for it.",
+        help_text=_("To find them again; work can be reserved for it."),
     )
     emails = forms.CharField(
-        label="E-mail addresses",
+        label=_("E-mail addresses"),
         required=False,
         max_length=300_000,
         widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
-        help_text="One link for each, by line or comma. Vitrine sends nothing: download the links and send them.",
+        help_text=_("One link for each, by line or comma. Vitrine sends nothing: download the links and send them."),
     )
     n_anonymous = forms.IntegerField(
-        label="Links without a name", min_value=0, max_value=MOST_AT_ONCE, required=False, initial=0
+        label=_("Links without a name"), min_value=0, max_value=MOST_AT_ONCE, required=False, initial=0
     )
     expires_on = forms.DateField(
-        label="Good until", required=False, widget=forms.DateInput(attrs={"type": "date"}), help_text="Empty: for good."
+        label=_("Good until"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text=_("Empty: for good."),
     )
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         if not self.errors and not values.get("emails", "").strip() and not values.get("n_anonymous"):
-            raise forms.ValidationError("Give e-mail addresses, or say how many links without a name you want.")
+            raise forms.ValidationError(_("Give e-mail addresses, or say how many links without a name you want."))
         return values
 
     def invitation_values(self) -> dict[str, Any]:

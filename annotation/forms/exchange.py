@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.bundles import MOST_PER_ITEM
 from annotation.domain.protocols import PROTOCOLS
@@ -25,25 +26,25 @@ def importable() -> list[tuple[str, str]]:
 class TableForm(forms.Form):
     """A table of features for a draft."""
 
-    file = forms.FileField(label="Table", widget=forms.FileInput(attrs={"accept": TABLES}))
+    file = forms.FileField(label=_("Table"), widget=forms.FileInput(attrs={"accept": TABLES}))
 
 
 class AnswersForm(forms.Form):
     file = forms.FileField(
-        label="Table", widget=forms.FileInput(attrs={"accept": TABLES}),
-        help_text="CSV or JSON Lines: an export of Vitrine, or a line per answer with <code>annotator</code>, "
+        label=_("Table"), widget=forms.FileInput(attrs={"accept": TABLES}),
+        help_text=_("CSV or JSON Lines: an export of Vitrine, or a line per answer with <code>annotator</code>, "
         "<code>item</code> (or <code>dictionary</code>, <code>hookpoint</code>, <code>latent</code>) and a column per "
-        "question.",
+        "question."),
     )  # fmt: skip
-    name = forms.CharField(max_length=120, required=False, label="Name of the new study")
+    name = forms.CharField(max_length=120, required=False, label=_("Name of the new study"))
     protocol = forms.ChoiceField(choices=importable, initial="rate-describe-categorise")
     study = forms.ModelChoiceField(
-        Study.objects.none(), required=False, label="Or add to", empty_label="a new study",
-        help_text="A study made by an earlier import; then its own protocol is taken.",
+        Study.objects.none(), required=False, label=_("Or add to"), empty_label=_("a new study"),
+        help_text=_("A study made by an earlier import; then its own protocol is taken."),
     )  # fmt: skip
     mapping = forms.CharField(
         required=False, widget=forms.Textarea(attrs={"rows": 3, "placeholder": "annotator = rater\npatch_rating = q1"}),
-        help_text="Where the columns have other names: ours = theirs, one per line.",
+        help_text=_("Where the columns have other names: ours = theirs, one per line."),
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,51 +56,53 @@ class AnswersForm(forms.Form):
     def clean_mapping(self) -> dict[str, str]:
         lines = [line for line in self.cleaned_data["mapping"].splitlines() if line.strip()]
         if not all(line.count("=") == 1 for line in lines):
-            raise forms.ValidationError("Write each line as 'ours = theirs'.")
+            raise forms.ValidationError(_("Write each line as 'ours = theirs'."))
         return {ours.strip(): theirs.strip() for ours, theirs in (line.split("=") for line in lines)}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if not cleaned.get("study") and not str(cleaned.get("name", "")).strip():
-            self.add_error("name", "Give the new study a name, or choose one to add to.")
+            self.add_error("name", _("Give the new study a name, or choose one to add to."))
         return cleaned
 
 
 class BundleFileForm(forms.Form):
-    file = forms.FileField(label="Bundle", widget=forms.FileInput(attrs={"accept": ".zip"}))
+    file = forms.FileField(label=_("Bundle"), widget=forms.FileInput(attrs={"accept": ".zip"}))
 
 
 class BundleForm(forms.Form):
     per_item = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST_PER_ITEM, label="Judgements per item",
-        help_text="Empty: those that are still open here.",
+        required=False, min_value=1, max_value=MOST_PER_ITEM, label=_("Judgements per item"),
+        help_text=_("Empty: those that are still open here."),
     )  # fmt: skip
 
 
 class SimulateForm(forms.Form):
     """So many annotators alike, or a list of them in YAML."""
 
-    n = forms.IntegerField(min_value=1, max_value=MOST_ANNOTATORS, initial=6, label="Annotators")
+    n = forms.IntegerField(min_value=1, max_value=MOST_ANNOTATORS, initial=6, label=_("Annotators"))
     accuracy = forms.FloatField(
-        min_value=0, max_value=1, initial=0.85, help_text="How often they are right where there is a right answer."
+        min_value=0, max_value=1, initial=0.85, help_text=_("How often they are right where there is a right answer.")
     )
     separation = forms.FloatField(
-        min_value=0, max_value=10, initial=1.5, help_text="d′ between features and controls in what they perceive."
+        min_value=0, max_value=10, initial=1.5, help_text=_("d′ between features and controls in what they perceive.")
     )
     bias = forms.FloatField(
-        min_value=-10, max_value=10, initial=0.0, help_text="Added to what they perceive: above 0 is lenient."
+        min_value=-10, max_value=10, initial=0.0, help_text=_("Added to what they perceive: above 0 is lenient.")
     )
-    seconds = forms.FloatField(min_value=0.1, max_value=3600, initial=12, label="Seconds per item")
-    lapse_rate = forms.FloatField(min_value=0, max_value=1, initial=0.02, help_text="How often they look away.")
-    limit = forms.IntegerField(required=False, min_value=1, label="Answers at most", help_text="Empty: all wanted.")
+    seconds = forms.FloatField(min_value=0.1, max_value=3600, initial=12, label=_("Seconds per item"))
+    lapse_rate = forms.FloatField(min_value=0, max_value=1, initial=0.02, help_text=_("How often they look away."))
+    limit = forms.IntegerField(
+        required=False, min_value=1, label=_("Answers at most"), help_text=_("Empty: all wanted.")
+    )
     by_sight = forms.BooleanField(
-        required=False, label="Rate what is in the pictures",
-        help_text="Where the images have labels or masks; accuracy and separation are then not used.",
+        required=False, label=_("Rate what is in the pictures"),
+        help_text=_("Where the images have labels or masks; accuracy and separation are then not used."),
     )  # fmt: skip
     annotators = forms.CharField(
-        required=False, label="Or each by themselves",
+        required=False, label=_("Or each by themselves"),
         widget=forms.Textarea(attrs={"rows": 3, "placeholder": "- {name: ada, accuracy: 0.95, seconds: 20}"}),
-        help_text="YAML, a list with name and the properties above; then the numbers above are not used.",
+        help_text=_("YAML, a list with name and the properties above; then the numbers above are not used."),
     )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -115,12 +118,12 @@ class SimulateForm(forms.Form):
                 alike(cleaned["n"], **properties)
                 cleaned["rows"] = [{"name": f"bot {k}"} | properties for k in range(1, cleaned["n"] + 1)]
         except yaml.YAMLError:
-            self.add_error("annotators", "This is not YAML.")
+            self.add_error("annotators", _("This is not YAML."))
         except StudyError as error:
             self.add_error("annotators", str(error))
         return cleaned
 
 
 class WebhookForm(forms.Form):
-    url = forms.CharField(label="Address", max_length=500, widget=forms.URLInput(attrs={"placeholder": "https://…"}))
+    url = forms.CharField(label=_("Address"), max_length=500, widget=forms.URLInput(attrs={"placeholder": "https://…"}))
     events = forms.MultipleChoiceField(choices=list(EVENTS.items()), widget=forms.CheckboxSelectMultiple)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.labels import open_to_all
 from annotation.models import Study
 
 
 class ExplanationsForm(forms.Form):
-    name = forms.CharField(max_length=120, help_text="What the set will be called.")
-    source = forms.CharField(max_length=200, required=False, help_text="Which model, method or people wrote them.")
+    name = forms.CharField(max_length=120, help_text=_("What the set will be called."))
+    source = forms.CharField(max_length=200, required=False, help_text=_("Which model, method or people wrote them."))
     file = forms.FileField(
         required=False,
-        help_text="CSV or JSONL: text, and either feature (its number) or dictionary, hookpoint and latent.",
+        help_text=_("CSV or JSONL: text, and either feature (its number) or dictionary, hookpoint and latent."),
     )
     study = forms.ModelChoiceField(
-        Study.objects.none(), label="Or the labels of a study", required=False, empty_label="None",
-        help_text="Closed and unblinded ones; each feature gets the label that most people gave it.",
+        Study.objects.none(), label=_("Or the labels of a study"), required=False, empty_label=_("None"),
+        help_text=_("Closed and unblinded ones; each feature gets the label that most people gave it."),
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,5 +32,5 @@ class ExplanationsForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         if not self.errors and bool(values.get("file")) == bool(values.get("study")):
-            raise forms.ValidationError("Give either a file or a study.")
+            raise forms.ValidationError(_("Give either a file or a study."))
         return values

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Dictionary, Readout, User, VisionModel
 from workers.stages.configs import CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
@@ -25,7 +26,10 @@ class StageForm(forms.Form):
     """One field per setting; ``config()`` is the validated config."""
 
     title = forms.CharField(
-        label="Title", max_length=200, required=False, help_text="For the list of runs; the stage's name otherwise."
+        label=_("Title"),
+        max_length=200,
+        required=False,
+        help_text=_("For the list of runs; the stage's name otherwise."),
     )
 
     def __init__(self, stage: str, user: User, values: Mapping[str, Any] | None = None, *, data: Any = None) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Dictionary, ExplanationSet
 
@@ -65,7 +66,7 @@ class ScheduleField(forms.CharField):
         starts = [row[0] for row in rows]
         if starts != sorted(set(starts)) or (rows and rows[0][0] != 0) or any(row[1] > 0.5 for row in rows):
             raise forms.ValidationError(
-                "Begin at 0, in rising order, with at most 50 % each: for instance 0: 20, 40: 5."
+                _("Begin at 0, in rising order, with at most 50 % each: for instance 0: 20, 40: 5.")
             )
         return rows
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.study_editing import STUDY_ROLES
 
 
 class GuidelineForm(forms.Form):
     text = forms.CharField(
-        label="Guideline",
+        label=_("Guideline"),
         max_length=40_000,
         widget=forms.Textarea(attrs={"rows": 22}),
-        help_text="Markdown: # headings, - lists, **bold**, *italic*, > quotes, [links](https://…). One page will do.",
+        help_text=_(
+            "Markdown: # headings, - lists, **bold**, *italic*, > quotes, [links](https://…). One page will do."
+        ),
     )
 
 

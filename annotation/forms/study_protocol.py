@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.db.models import Count
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.protocols import PROTOCOLS, Option, OptionError, Protocol
 from annotation.domain.study_artifacts import artifacts_of_kind
@@ -55,19 +56,21 @@ def settled(option: Option, value: Any) -> Any:
 
 class ProtocolForm(forms.Form):
     protocol = forms.ChoiceField(
-        label="Protocol", choices=[(one.name, one.title) for one in LAUNCHABLE], initial=FIRST,
+        label=_("Protocol"), choices=[(one.name, one.title) for one in LAUNCHABLE], initial=FIRST,
         widget=forms.RadioSelect,
     )  # fmt: skip
-    explanations = ExplanationsField(ExplanationSet.objects.none(), required=False, empty_label="None chosen")
+    explanations = ExplanationsField(ExplanationSet.objects.none(), required=False, empty_label=_("None chosen"))
     embeddings_digest = forms.ChoiceField(
-        label="Image embeddings", required=False, help_text="Hard contrasts are the silent images that look most alike."
+        label=_("Image embeddings"),
+        required=False,
+        help_text=_("Hard contrasts are the silent images that look most alike."),
     )
-    alignment_digest = forms.ChoiceField(label="Alignment", required=False, help_text="Its pairs are judged.")
+    alignment_digest = forms.ChoiceField(label=_("Alignment"), required=False, help_text=_("Its pairs are judged."))
     classes = NamesField(
-        label="Only for these classes",
+        label=_("Only for these classes"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="One per line; empty for all. Each feature is asked about the class that it promotes most.",
+        help_text=_("One per line; empty for all. Each feature is asked about the class that it promotes most."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

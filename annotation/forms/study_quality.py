@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy
 
 from annotation.domain.queue_settings import QueueSettings
 from annotation.models import Cohort, Participation, Role, Study, User
@@ -12,22 +13,31 @@ from annotation.models import Cohort, Participation, Role, Study, User
 
 class ExclusionForm(forms.Form):
     reason = forms.CharField(
-        max_length=200, help_text="One sentence. It stays with the answers, in the log and in exports."
+        max_length=200, help_text=gettext_lazy("One sentence. It stays with the answers, in the log and in exports.")
     )
 
 
 class QueueForm(forms.Form):
-    order = forms.ChoiceField(choices=Study.QueueOrder.choices, label="Order of the items")
+    order = forms.ChoiceField(choices=Study.QueueOrder.choices, label=gettext_lazy("Order of the items"))
     max_per_person = forms.IntegerField(
-        required=False, min_value=1, label="Judgements one person may give", help_text="Empty: any number."
+        required=False,
+        min_value=1,
+        label=gettext_lazy("Judgements one person may give"),
+        help_text=gettext_lazy("Empty: any number."),
     )
     half_width = forms.FloatField(
-        required=False, min_value=0.005, max_value=0.49, label="Pause when the interval is within ±",
-        help_text="Half-width of the 95 % interval of the main quantity, pooled over all features. Empty: never.",
+        required=False, min_value=0.005, max_value=0.49, label=gettext_lazy("Pause when the interval is within ±"),
+        help_text=gettext_lazy(
+            "Half-width of the 95 % interval of the main quantity, pooled over all features. Empty: never."
+        ),
     )  # fmt: skip
-    min_judgements = forms.IntegerField(required=False, min_value=0, label="but not before so many judgements")
+    min_judgements = forms.IntegerField(
+        required=False, min_value=0, label=gettext_lazy("but not before so many judgements")
+    )
     reason = forms.CharField(
-        max_length=200, label="Why it changes", help_text="For the study's versions and its report."
+        max_length=200,
+        label=gettext_lazy("Why it changes"),
+        help_text=gettext_lazy("For the study's versions and its report."),
     )
 
     @classmethod
@@ -43,10 +53,10 @@ class QueueForm(forms.Form):
 class ReservationForm(forms.Form):
     """For a person or a cohort, named by 'person:ID' and 'cohort:ID'; a share of the open items."""
 
-    to = forms.ChoiceField(label="Reserve for")
+    to = forms.ChoiceField(label=gettext_lazy("Reserve for"))
     share = forms.FloatField(
-        label="Share of the items, in %", min_value=0.1, max_value=100, initial=20,
-        help_text="Drawn among the items with open slots that are not reserved yet.",
+        label=gettext_lazy("Share of the items, in %"), min_value=0.1, max_value=100, initial=20,
+        help_text=gettext_lazy("Drawn among the items with open slots that are not reserved yet."),
     )  # fmt: skip
 
     def __init__(self, study: Study, *args: Any, **options: Any) -> None:
@@ -65,9 +75,12 @@ class ReservationForm(forms.Form):
 
 
 class CohortForm(forms.Form):
-    name = forms.CharField(max_length=60, label="Cohort")
+    name = forms.CharField(max_length=60, label=gettext_lazy("Cohort"))
     people = forms.MultipleChoiceField(
-        label="Its people", required=False, widget=forms.CheckboxSelectMultiple, help_text="A person is in one cohort."
+        label=gettext_lazy("Its people"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=gettext_lazy("A person is in one cohort."),
     )
 
     def __init__(self, study: Study, *args: Any, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.launch_problems import wants_accepted
 from annotation.domain.protocols import Kind, Question, protocol_of, questions_of
@@ -24,27 +25,27 @@ class ReferenceForm(forms.Form):
     kind = forms.ChoiceField(choices=ReferenceItem.Kind.choices, widget=forms.RadioSelect)
     feature = forms.ModelChoiceField(
         Feature.objects.all(),
-        label="Feature",
+        label=_("Feature"),
         widget=forms.NumberInput,
-        help_text="Its number, or choose one below.",
+        help_text=_("Its number, or choose one below."),
         error_messages=NO_FEATURE,
     )
     other_feature = forms.ModelChoiceField(
         Feature.objects.all(),
-        label="Second feature",
+        label=_("Second feature"),
         required=False,
         widget=forms.NumberInput,
-        help_text="Left stands for the first feature, right for the second; the sides are drawn when it is frozen.",
+        help_text=_("Left stands for the first feature, right for the second; the sides are drawn when it is frozen."),
         error_messages=NO_FEATURE,
     )
     text = forms.CharField(
-        label="What it shows", required=False, max_length=500,
-        help_text="Empty: the explanation or class that the feature has.",
+        label=_("What it shows"), required=False, max_length=500,
+        help_text=_("Empty: the explanation or class that the feature has."),
     )  # fmt: skip
     reason = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3}),
         required=False,
-        help_text="Shown after a practice answer: why these are right.",
+        help_text=_("Shown after a practice answer: why these are right."),
     )
 
     def __init__(self, *args: Any, study: Study, **kwargs: Any) -> None:
@@ -81,11 +82,11 @@ class ReferenceForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         if self.questions and not any(values.get(field_name(question)) for question in self.questions):
-            raise forms.ValidationError("Tick the accepted answers of at least one question.")
+            raise forms.ValidationError(_("Tick the accepted answers of at least one question."))
         if self.is_pair and not values.get("other_feature") and "other_feature" not in self.errors:
-            self.add_error("other_feature", "Name the second feature of the pair.")
+            self.add_error("other_feature", _("Name the second feature of the pair."))
         if values.get("kind") == ReferenceItem.Kind.PRACTICE and not values.get("reason"):
-            self.add_error("reason", "Say why: it is what people learn from.")
+            self.add_error("reason", _("Say why: it is what people learn from."))
         return values
 
     def reference_values(self) -> ReferenceValues:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.preregistration import FIELDS, LONGEST_TEXT
 from annotation.domain.versions import LONGEST_REASON
@@ -32,24 +33,29 @@ class PreregistrationForm(forms.Form):
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        max_length=LONGEST_REASON, help_text="The report shows it.", widget=forms.TextInput(attrs={"size": 60})
+        max_length=LONGEST_REASON, help_text=_("The report shows it."), widget=forms.TextInput(attrs={"size": 60})
     )
 
 
 class LiveStudyForm(ReasonForm):
     """The settings that can change while people work."""
 
-    session_length = forms.IntegerField(label="Items in a session", min_value=5, max_value=500)
+    session_length = forms.IntegerField(label=_("Items in a session"), min_value=5, max_value=500)
     max_per_person = forms.IntegerField(
-        label="Judgements per person, at most", min_value=1, required=False, help_text="Empty: as many as there are."
+        label=_("Judgements per person, at most"),
+        min_value=1,
+        required=False,
+        help_text=_("Empty: as many as there are."),
     )
-    queue_order = forms.ChoiceField(label="Order of the queue", choices=Study.QueueOrder.choices)
-    repeat_share = forms.FloatField(label="Share of own items repeated on a return", min_value=0, max_value=0.2)
+    queue_order = forms.ChoiceField(label=_("Order of the queue"), choices=Study.QueueOrder.choices)
+    repeat_share = forms.FloatField(label=_("Share of own items repeated on a return"), min_value=0, max_value=0.2)
     min_viewing_ms = forms.IntegerField(
-        label="Shortest time an item is looked at, ms", min_value=0, max_value=60_000, help_text="A major change."
+        label=_("Shortest time an item is looked at, ms"), min_value=0, max_value=60_000, help_text=_("A major change.")
     )
     consent_text = forms.CharField(
-        label="Consent text", widget=forms.Textarea(attrs={"rows": 4}), help_text="Changed: everybody is asked again."
+        label=_("Consent text"),
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text=_("Changed: everybody is asked again."),
     )
 
     field_order = (
@@ -71,10 +77,10 @@ class LiveGuidelineForm(GuidelineForm, ReasonForm):
     """A guideline that people already work by: what kind of change it is, and why."""
 
     kind = forms.ChoiceField(
-        label="What changes",
+        label=_("What changes"),
         choices=[
-            ("minor", "the wording: answers before and after mean the same"),
-            ("major", "what is asked for: everybody reads it and practises again, answers are reported apart"),
+            ("minor", _("the wording: answers before and after mean the same")),
+            ("major", _("what is asked for: everybody reads it and practises again, answers are reported apart")),
         ],
         widget=forms.RadioSelect,
         initial="minor",

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.adjudication import as_given, judged_questions
 from annotation.domain.categories import category_tree
@@ -75,7 +76,7 @@ def field_of(question: Question, study: Study) -> forms.Field:
         case Kind.MARKS:
             return forms.JSONField(
                 label=label, required=False, widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
-                help_text="Pairs [picture, patch], counted from 0; the player marks them by the mouse.",
+                help_text=_("Pairs [picture, patch], counted from 0; the player marks them by the mouse."),
             )  # fmt: skip
         case Kind.TEXT:
             rows = forms.Textarea(attrs={"rows": 3}) if question.max_length > 200 else forms.TextInput()

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from django import template
 from django.template import Context
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from annotation.domain.results import studies_with_results
 from annotation.domain.threads import unresolved_counts
@@ -35,31 +37,31 @@ class Tab(NamedTuple):
 
 
 GROUPS: dict[str, tuple[Tab, ...]] = {
-    "Overview": (Tab("overview", "Overview", "study"),),
-    "Set up": (
-        Tab("edit", "Settings and sample", "study-edit", EDITOR, DRAFT),
-        Tab("guideline", "Guideline", "study-guideline"),
-        Tab("categories", "Categories", "study-categories"),
-        Tab("vocabulary", "Vocabulary", "study-vocabulary"),
-        Tab("reference", "Practice and gold", "study-reference"),
-        Tab("plan", "Plan", "study-plan", RESULTS, DRAFT),
-        Tab("preregistration", "Pre-registration", "study-preregistration"),
-        Tab("launch", "Launch", "study-launch", READER, DRAFT),
-        Tab("versions", "Versions", "study-versions", READER, LAUNCHED),
+    _("Overview"): (Tab("overview", _("Overview"), "study"),),
+    _("Set up"): (
+        Tab("edit", _("Settings and sample"), "study-edit", EDITOR, DRAFT),
+        Tab("guideline", _("Guideline"), "study-guideline"),
+        Tab("categories", _("Categories"), "study-categories"),
+        Tab("vocabulary", _("Vocabulary"), "study-vocabulary"),
+        Tab("reference", _("Practice and gold"), "study-reference"),
+        Tab("plan", _("Plan"), "study-plan", RESULTS, DRAFT),
+        Tab("preregistration", _("Pre-registration"), "study-preregistration"),
+        Tab("launch", _("Launch"), "study-launch", READER, DRAFT),
+        Tab("versions", _("Versions"), "study-versions", READER, LAUNCHED),
     ),
-    "People": (Tab("people", "Roles", "study-people"), Tab("crowd", "Crowd and pay", "study-crowd", EDITOR)),
-    "Work": (
-        Tab("queue", "Queue", "study-queue", READER, LAUNCHED),
-        Tab("quality", "Quality", "study-quality", READER, LAUNCHED),
-        Tab("review", "Review", "study-review", READER, LAUNCHED),
-        Tab("remarks", "Remarks", "study-remarks", READER, LAUNCHED),
+    _("People"): (Tab("people", _("Roles"), "study-people"), Tab("crowd", _("Crowd and pay"), "study-crowd", EDITOR)),
+    _("Work"): (
+        Tab("queue", _("Queue"), "study-queue", READER, LAUNCHED),
+        Tab("quality", _("Quality"), "study-quality", READER, LAUNCHED),
+        Tab("review", _("Review"), "study-review", READER, LAUNCHED),
+        Tab("remarks", _("Remarks"), "study-remarks", READER, LAUNCHED),
     ),
-    "Results": (
-        Tab("pilot", "Pilot", "pilot-report", RESULTS, PILOT),
-        Tab("report", "Report", "report", RESULTS, LAUNCHED),
-        Tab("export", "Export", "exports", RESULTS, LAUNCHED),
+    _("Results"): (
+        Tab("pilot", _("Pilot"), "pilot-report", RESULTS, PILOT),
+        Tab("report", _("Report"), "report", RESULTS, LAUNCHED),
+        Tab("export", _("Export"), "exports", RESULTS, LAUNCHED),
     ),
-    "Exchange": (Tab("exchange", "Exchange", "study-exchange"),),
+    _("Exchange"): (Tab("exchange", _("Exchange"), "study-exchange"),),
 }
 
 
@@ -81,10 +83,17 @@ def study_tabs(context: Context, study: Study, current: str) -> dict[str, Any]:
     for group, tabs in shown.items():
         is_open = current in {tab.name for tab in tabs}
         has_remarks = any(tab.name == "remarks" for tab in tabs)
-        groups.append(Link(group, address(study, tabs[0]), is_open, remarks if has_remarks and not is_open else ""))
+        groups.append(
+            Link(gettext(group), address(study, tabs[0]), is_open, remarks if has_remarks and not is_open else "")
+        )
         if is_open and len(tabs) > 1:
             pages = [
-                Link(tab.title, address(study, tab), tab.name == current, remarks if tab.name == "remarks" else "")
+                Link(
+                    gettext(tab.title),
+                    address(study, tab),
+                    tab.name == current,
+                    remarks if tab.name == "remarks" else "",
+                )
                 for tab in tabs
             ]
     return {"groups": groups, "pages": pages}

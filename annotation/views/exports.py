@@ -8,6 +8,7 @@ from django.db import transaction
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.export_writers import WRITERS
@@ -39,7 +40,7 @@ def exports(request: HttpRequest, slug: str) -> HttpResponse:
             cursor = int(after) if after.isdecimal() and len(after) < 19 else 0
             request_export(study=study, file_format=chosen, user=signed_in_user(request), after=cursor)
             transaction.on_commit(lambda: wake_workers("cpu"))
-            messages.success(request, "The export is being written; it appears below when it is whole.")
+            messages.success(request, gettext("The export is being written; it appears below when it is whole."))
         except ExportError as error:
             messages.error(request, str(error))
         return redirect("exports", slug=slug)
@@ -85,7 +86,7 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
         revoke_token(user=signed_in_user(request), token_id=pk)
     except ApiToken.DoesNotExist as error:
         raise Http404("There is no such token of yours.") from error
-    messages.success(request, "The token is revoked.")
+    messages.success(request, gettext("The token is revoked."))
     return redirect("tokens")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from annotation.domain.feature_list import LABELLED, ORDERS, STATES, FeatureFilter
 from annotation.models import Dictionary
@@ -24,14 +25,14 @@ class PercentField(forms.FloatField):
 
 
 class FeatureFilterForm(forms.Form):
-    hookpoint = forms.ChoiceField(label="Hookpoint", required=False)
-    sort = forms.ChoiceField(label="Order", required=False, choices=[(key, ORDERS[key][1]) for key in ORDERS])
-    state = forms.ChoiceField(label="Features", required=False, choices=list(STATES.items()))
-    labelled = forms.ChoiceField(label="Labels", required=False, choices=list(LABELLED.items()))
+    hookpoint = forms.ChoiceField(label=_("Hookpoint"), required=False)
+    sort = forms.ChoiceField(label=_("Order"), required=False, choices=[(key, ORDERS[key][1]) for key in ORDERS])
+    state = forms.ChoiceField(label=_("Features"), required=False, choices=list(STATES.items()))
+    labelled = forms.ChoiceField(label=_("Labels"), required=False, choices=list(LABELLED.items()))
     density_min = PercentField("Density from %")
     density_max = PercentField("to %")
     prefix_max = PercentField("CLS at most %")
-    promoted_class = forms.CharField(label="Promotes class", required=False)
+    promoted_class = forms.CharField(label=_("Promotes class"), required=False)
 
     def __init__(self, data: QueryDict, dictionary: Dictionary) -> None:
         super().__init__(data, auto_id="filter-%s", label_suffix="")

@@ -9,6 +9,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils.translation import gettext
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -131,7 +132,7 @@ def warn_if_hasty(request: HttpRequest, verdict: Verdict) -> None:
     if verdict.is_hasty:
         messages.warning(request, HASTY)
     else:
-        messages.success(request, "Settled.")
+        messages.success(request, gettext("Settled."))
 
 
 @ensure_csrf_cookie
@@ -144,7 +145,7 @@ def adjudicate(request: HttpRequest, study: Study) -> HttpResponseBase:
     left, progress = adjudication_queue(study)
     items = [entry for row in left[:AT_ONCE] if (entry := player_item(study, row.item_id)) is not None]
     if not items:
-        messages.success(request, "Nothing is left to settle.")
+        messages.success(request, gettext("Nothing is left to settle."))
         return redirect("study-review", slug=study.slug)
     questions = judged_questions(study)
     config = base_config(study, signed_in_user(request), "review", questions=questions, layout="adjudication") | {

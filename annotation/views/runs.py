@@ -13,6 +13,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotation.domain.keyset import CursorError, Order, Page, keyset_page
@@ -152,7 +153,7 @@ def wake_on_commit(request: HttpRequest, run: Run) -> None:
 def wake_or_say(request: HttpRequest, queue: str) -> None:
     if not wake_workers(queue):
         messages.warning(
-            request, "The message broker does not answer. The run is queued; it starts once the broker is back."
+            request, _("The message broker does not answer. The run is queued; it starts once the broker is back.")
         )
 
 

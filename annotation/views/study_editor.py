@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import include, path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain.sampling import SamplingError
@@ -40,7 +41,7 @@ def study_edit(request: HttpRequest, study: Study) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid():
         try:
             change_study(study=study, user=signed_in_user(request), values=form.study_values())
-            messages.success(request, "Saved.")
+            messages.success(request, _("Saved."))
             return redirect("study", slug=study.slug)
         except (StudyError, SamplingError) as error:
             form.add_error(None, str(error))

@@ -180,7 +180,7 @@ def study_state(request: HttpRequest, study: Study) -> HttpResponseBase:
     """Pause, resume, close. Closing must be confirmed: it ends the data taking and cannot be undone."""
     act = request.POST.get("act", "")
     if act not in STATE_ACTS or (act == "close" and request.POST.get("confirmed") != "yes"):
-        messages.error(request, "Tick the box to confirm that the study shall be closed.")
+        messages.error(request, _("Tick the box to confirm that the study shall be closed."))
         return redirect("study", slug=study.slug)
     try:
         STATE_ACTS[act](study=study, user=signed_in_user(request))

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.exclusions import (
@@ -70,7 +71,7 @@ def leave_out(request: HttpRequest, study: Study) -> HttpResponseBase:
     """The effect, and a reason to give; nothing changes before it is confirmed."""
     concerned = concerned_in(request, study)
     if concerned is None:
-        messages.error(request, "Choose answers to leave out first.")
+        messages.error(request, _("Choose answers to leave out first."))
         return redirect("study-quality", slug=study.slug)
     form = ExclusionForm(request.POST if "reason" in request.POST else None)
     if form.is_valid():

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain.launch_problems import wants_accepted
@@ -30,7 +31,7 @@ def study_reference(request: HttpRequest, study: Study) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid():
         try:
             add_reference(study=study, user=user, values=form.reference_values())
-            messages.success(request, "Kept.")
+            messages.success(request, _("Kept."))
             return redirect("study-reference", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))

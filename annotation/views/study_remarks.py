@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.threads import (
@@ -84,7 +85,7 @@ def remark_change(request: HttpRequest, study: Study, pk: int) -> HttpResponseBa
             case "reopen":
                 reopen(remark=remark)
             case _:
-                messages.error(request, "Nothing was changed.")
+                messages.error(request, _("Nothing was changed."))
     except ThreadError as error:
         messages.error(request, str(error))
     return redirect(back_to(request, study))

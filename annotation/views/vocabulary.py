@@ -11,6 +11,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import include, path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.stimuli import StimulusError, stimulus_for_player
@@ -118,11 +119,11 @@ def vocabulary_change(request: HttpRequest, study: Study) -> HttpResponseBase:
                 messages.success(request, f"“{term.text}” is on the list.")
             case "mode":
                 set_mode(study=study, user=user, mode=given.get("mode", ""))
-                messages.success(request, "The mode is set.")
+                messages.success(request, _("The mode is set."))
             case "import":
                 messages.success(request, import_list(request, study, user))
             case _:
-                messages.error(request, "Nothing was changed.")
+                messages.error(request, _("Nothing was changed."))
     except VocabularyError as error:
         messages.error(request, str(error))
     return redirect("study-vocabulary", slug=study.slug)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain import webhooks as domain
@@ -76,7 +77,7 @@ def webhook(request: HttpRequest, study: Study, pk: int) -> HttpResponse:
 
 def change(request: HttpRequest, webhook: Webhook, user: User) -> None:
     domain.change_webhook(webhook=webhook, user=user, events=request.POST.getlist("events"))
-    messages.success(request, "The events are changed.")
+    messages.success(request, _("The events are changed."))
 
 
 def ping(request: HttpRequest, webhook: Webhook, user: User) -> None:
@@ -94,7 +95,7 @@ def renew(request: HttpRequest, webhook: Webhook, user: User) -> str:
 
 def remove(request: HttpRequest, webhook: Webhook, user: User) -> None:
     domain.remove_webhook(webhook=webhook, user=user)
-    messages.success(request, "The webhook and its log are removed.")
+    messages.success(request, _("The webhook and its log are removed."))
 
 
 ACTS = {"change": change, "ping": ping, "switch": switch, "renew": renew, "remove": remove}

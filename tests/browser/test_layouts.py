@@ -37,16 +37,28 @@ ACTIONS = {"overlay", "answer", "submit", "back", "skip", "flag", "comment", "he
 def test_nothing_scrolls_and_everything_can_be_hit(
     protocol: str, transactional_db: None, artifact_root: Path, chromium: Browser, live_server: object
 ) -> None:
+    fits_every_window(protocol, chromium, str(live_server), "en-US")
+
+
+@pytest.mark.parametrize("protocol", ["nature-origin", "rate-describe-categorise"])
+def test_the_longer_words_of_german_fit_as_well(
+    protocol: str, transactional_db: None, artifact_root: Path, chromium: Browser, live_server: object
+) -> None:
+    fits_every_window(protocol, chromium, str(live_server), "de-DE")
+
+
+def fits_every_window(protocol: str, chromium: Browser, url: str, locale: str) -> None:
     made = make_protocol_study(protocol, n_items=8, options=OPTIONS.get(protocol))
     ada = make_annotator(made.study)
     for name, (width, height, ratio, is_touch) in WINDOWS.items():
         context = chromium.new_context(
-            base_url=str(live_server), viewport={"width": width, "height": height}, device_scale_factor=ratio,
-            has_touch=is_touch,
+            base_url=url, viewport={"width": width, "height": height}, device_scale_factor=ratio, has_touch=is_touch,
+            locale=locale,
         )  # fmt: skip
         context.set_default_timeout(15_000)
         page = context.new_page()
-        open_player(page, ada, made.study, str(live_server))
+        open_player(page, ada, made.study, url)
+        assert page.get_attribute("html", "lang") == locale[:2]
         assert page.evaluate(SCROLLS) == [[0, 0], [0, 0], [0, 0]], name
         assert page.evaluate(CUT_OFF) == [], name
         assert page.evaluate(SMALL) == [], name
