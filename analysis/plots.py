@@ -7,7 +7,7 @@ interval and n in a title that browsers show on hover and screen readers read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -34,9 +34,22 @@ class Axis(NamedTuple):
     reference: float | None = None
     reference_name: str = ""
 
+    def step(self) -> float:
+        """Fifths of a unit, wider on a longer axis."""
+        return next(step for step in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0) if (self.high - self.low) / step <= 8)
+
+    def holding(self, figures: Iterable[Figure | None]) -> Axis:
+        """The axis made long enough for every value and interval: a point drawn at the edge would be a wrong number."""
+        shown = [one for one in figures if one is not None]
+        values = [value for one in shown for value in (one.low, one.value, one.high) if value is not None]
+        step = self.step()
+        low = min([self.low, *(math.floor(value / step + 1e-9) * step for value in values if value < self.low)])
+        high = max([self.high, *(math.ceil(value / step - 1e-9) * step for value in values if value > self.high)])
+        return self._replace(low=low, high=high)
+
     def ticks(self) -> list[float]:
-        """Round numbers: fifths of a unit, wider steps on a longer axis; the first at or above the low end."""
-        step = next(step for step in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0) if (self.high - self.low) / step <= 8)
+        """Round numbers, the first at or above the low end."""
+        step = self.step()
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -47,6 +60,7 @@ class Axis(NamedTuple):
 
 def interval_chart(labels: Sequence[str], series: Sequence[Series], axis: Axis, title: str) -> str:
     """A row per label, a point with its 95 % interval per series."""
+    axis = axis.holding(figure for one in series for figure in one.figures)
     row_height = ROW_PADDING + SERIES_STEP * len(series)
     bottom = TOP + row_height * len(labels)
     height = bottom + BOTTOM + 24 * (len(series) > 1)
