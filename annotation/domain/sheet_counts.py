@@ -1,7 +1,7 @@
 """On how many patches a feature is active at each place of its sheet of images: what a control is matched by.
 
-A sheet is the 8 strongest images, then 8 of the lower ranges, the stronger ranges first (workers/stimuli shows the
-same).
+A sheet is the 8 strongest images, then 8 of the lower ranges, the stronger ranges first; what these lack, images of the
+strongest range give, last of all those whose patch is on the sheet (workers/stimuli/sheets.py shows the same).
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from annotation.domain.features import pole_file_name
 from annotation.domain.storage import artifact_store
 
 N_TOP = 8
+N_PATCHES = 16
 LOWER_RANGES = ((1, 3), (2, 3), (3, 2))
+
+
+Ranked = tuple[int, float, int]  # image, value, active patches
 
 
 class Counts(NamedTuple):
@@ -69,23 +73,36 @@ def sheet_counts(row: Callable[[str], Any]) -> Counts:
     """Active patches at each place of one sheet; `row(name)` gives the feature's row of a table."""
     top = ranked(row("top_image"), row("top_value"), row("top_count"))
     shown = {image for image, _, _ in top[:N_TOP]}
-    chosen: list[tuple[int, float, int]] = []
-    spare: list[tuple[int, float, int]] = []
-    images, values, counts = (row(f"range_{part}") for part in ("image", "value", "count"))
+    chosen: list[Ranked] = []
+    spare: list[Ranked] = []
+    parts = (row(f"range_{part}") for part in ("image", "value", "count"))
+    ranges = [ranked(*band) for band in zip(*parts, strict=True)]
     for band, wanted in LOWER_RANGES:
-        if band < len(images):
-            fresh = [one for one in ranked(images[band], values[band], counts[band]) if one[0] not in shown]
+        if band < len(ranges):
+            fresh = [one for one in ranges[band] if one[0] not in shown]
             shown |= {image for image, _, _ in fresh}
             chosen += fresh[:wanted]
             spare += fresh[wanted:]
-    spare += [one for one in top[N_TOP:] if one[0] not in shown]
+    spare += stronger(top, ranges[0], shown)
     n_missing = sum(wanted for _, wanted in LOWER_RANGES) - len(chosen)
     lower = sorted([*chosen, *spare[:n_missing]], key=lambda one: -one[1])
     images = tuple(count for _, _, count in [*top[:N_TOP], *lower])
-    return Counts(images, sum(count > 0 for _, _, count in top))
+    return Counts(images, min(N_PATCHES, sum(count > 0 for _, _, count in top)))
 
 
-def ranked(images: Any, values: Any, counts: Any) -> list[tuple[int, float, int]]:
+def stronger(top: list[Ranked], strongest: list[Ranked], shown: set[int]) -> list[Ranked]:
+    """What stands in for lower images, as in workers.stimuli.sheets.stronger_images."""
+    with_patch = top[N_TOP:N_PATCHES]
+    later = {image for image, _, _ in with_patch}
+    others = [one for one in (*strongest, *top[N_PATCHES:]) if one[0] not in later]
+    found: dict[int, Ranked] = {}
+    for one in (*others, *with_patch):
+        if one[0] not in shown:
+            found.setdefault(one[0], one)
+    return list(found.values())
+
+
+def ranked(images: Any, values: Any, counts: Any) -> list[Ranked]:
     """(image, value, active patches) of the places that are taken."""
     rows = zip(images.tolist(), values.tolist(), counts.tolist(), strict=True)
     return [(image, value, count) for image, value, count in rows if image >= 0]

@@ -119,7 +119,7 @@ class CollectExemplarsConfig:
     image_set: str = parent("Image set", "The images among which exemplars are looked for.")
     dictionaries: tuple[str, ...] = parent("Dictionaries", "One pass serves all of them; they read the same model.")
     readout: str = setting("", "Readout", "Gives the class each feature promotes (logit lens).")
-    n_top: int = setting(16, "Top images", "Per feature.")
+    n_top: int = setting(24, "Top images", "Per feature; a sheet shows 16 patches and other images than theirs.")
     images_per_chunk: int = setting(512, "Images per chunk", "A chunk should take at most half a minute.")
     seed: int = setting(0, "Seed", SEED_HELP)
 

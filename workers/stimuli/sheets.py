@@ -51,6 +51,7 @@ class Sheet:
 
 
 Sheets = Callable[[int, int], Sheet]
+Row = tuple[Any, Any, Any]  # image, value, map
 
 
 def compose(line: PlanLine, sheets: Sheets) -> Board:
@@ -97,19 +98,35 @@ def read_sheet(tensors: Tensors, latent: int) -> Sheet:
     return Sheet(patches, images)
 
 
-def lower_images(tensors: Tensors, latent: int, ranked: Sequence[tuple[Any, Any, Any]]) -> list[tuple[Any, Any, Any]]:
-    """Images of the lower ranges, none shown twice; what a range lacks, the others give, then the ranked images."""
+def lower_images(tensors: Tensors, latent: int, ranked: Sequence[Row]) -> list[Row]:
+    """Images of the lower ranges, none shown twice; what a range lacks, the others give, then stronger images."""
     images, values, maps = (tensors(f"range_{part}", latent) for part in ("image", "value", "map"))
+    ranges = [list(zip(*band, strict=True)) for band in zip(images, values, maps, strict=True)]
     shown = {int(row[0]) for row in ranked[:N_TOP_IMAGES]}
-    chosen: list[tuple[Any, Any, Any]] = []
-    spare: list[tuple[Any, Any, Any]] = []
+    chosen: list[Row] = []
+    spare: list[Row] = []
     for band, wanted in LOWER_RANGES:
-        if band < len(images):
-            rows = zip(images[band], values[band], maps[band], strict=True)
-            fresh = [row for row in rows if row[0] >= 0 and int(row[0]) not in shown]
+        if band < len(ranges):
+            fresh = [row for row in ranges[band] if row[0] >= 0 and int(row[0]) not in shown]
             shown |= {int(row[0]) for row in fresh}
             chosen += fresh[:wanted]
             spare += fresh[wanted:]
-    spare += [row for row in ranked[N_TOP_IMAGES:] if int(row[0]) not in shown]
+    spare += stronger_images(ranked, ranges[0], shown)
     n_missing = sum(wanted for _, wanted in LOWER_RANGES) - len(chosen)
     return sorted([*chosen, *spare[:n_missing]], key=lambda row: -float(row[1]))
+
+
+def stronger_images(ranked: Sequence[Row], strongest: Sequence[Row], shown: set[int]) -> list[Row]:
+    """What stands in for lower images: last of all those whose patch is on the sheet.
+
+    A control fades less than a feature, so its lower ranges are emptier: were the images of its patches taken at once,
+    the same picture in both panels told it from features with an AUC above 0.9.
+    """
+    with_patch = ranked[N_TOP_IMAGES:N_PATCHES]
+    later = {int(row[0]) for row in with_patch}
+    others = [row for row in (*strongest, *ranked[N_PATCHES:]) if int(row[0]) not in later]
+    found: dict[int, Row] = {}
+    for row in (*others, *with_patch):
+        if row[0] >= 0 and int(row[0]) not in shown:
+            found.setdefault(int(row[0]), row)
+    return list(found.values())

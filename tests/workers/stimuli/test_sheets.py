@@ -156,15 +156,15 @@ def tensors(values: dict[str, Any]) -> Any:
     return lambda name, latent: values[name]
 
 
-def exemplar_rows(n_top: int = 16, n_range: int = 4) -> dict[str, Any]:
-    top = np.arange(16)
+def exemplar_rows(n_top: int = 16, n_range: int = 4, n_ranges: int = 4) -> dict[str, Any]:
+    top = np.arange(24)
     ranges = np.arange(16).reshape(4, 4) + 100
-    missing = np.arange(4) >= n_range
+    missing = (np.arange(4) >= n_range)[None] | (np.arange(4) >= n_ranges)[:, None]
     return {
         "maximum": np.float32(8),
         "top_image": np.where(top < n_top, top, -1), "top_value": 8 - top / 4, "top_patch": top % 5 - 1,
-        "top_map": np.where(np.arange(16) == 3, 255, 200).astype(np.uint8)[None].repeat(16, axis=0),
-        "range_image": np.where(missing[None], -1, ranges), "range_value": 4 - ranges / 100.0,
+        "top_map": np.where(np.arange(16) == 3, 255, 200).astype(np.uint8)[None].repeat(24, axis=0),
+        "range_image": np.where(missing, -1, ranges), "range_value": 4 - ranges / 100.0,
         "range_patch": ranges % 5, "range_map": np.full((4, 4, 16), 100, np.uint8),
     }  # fmt: skip
 
@@ -179,9 +179,16 @@ def test_a_sheet_has_patches_top_images_and_lower_images() -> None:
     assert [place.value for place in found.images] == sorted((p.value for p in found.images), reverse=True)
 
 
-def test_what_the_lower_ranges_lack_the_ranked_images_give() -> None:
+def test_what_the_lower_ranges_lack_stronger_images_give() -> None:
     found = read_sheet(tensors(exemplar_rows(n_range=1)), 0)
-    assert sorted(place.image for place in found.images) == [*range(8), 8, 9, 10, 11, 12, 104, 108, 112]
+    assert sorted(place.image for place in found.images) == [*range(8), 8, 9, 10, 11, 100, 104, 108, 112]
+
+
+def test_a_feature_that_fades_less_shows_no_more_images_twice() -> None:
+    fading, steady = (read_sheet(tensors(exemplar_rows(n_top=24, n_ranges=n)), 0) for n in (4, 1))
+    assert sorted(place.image for place in steady.images) == [*range(8), 16, 17, 18, 19, *range(100, 104)]
+    shared = [len({p.image for p in one.images} & {p.image for p in one.patches}) for one in (fading, steady)]
+    assert shared == [8, 8]
 
 
 def test_a_latent_with_few_images_has_a_short_sheet() -> None:
