@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_consent import recruitment_of
+from annotation.domain.crowd_sessions import entry_problem
 from annotation.domain.invitations import use_return
 from annotation.domain.participation import ParticipationError, admit, require_account, require_open
 from annotation.domain.retention import find_identity, keep_identity, place_of_identity
@@ -53,6 +54,11 @@ def parse_arrival(parameters: Mapping[str, str]) -> Arrival | None:
     return Arrival(given["PROLIFIC_PID"], given["STUDY_ID"], given["SESSION_ID"])
 
 
+def arrival_problem(*, study: Study, arrival: Arrival) -> str:
+    """Why somebody new cannot take part now, in a sentence, before they read a consent; empty for those who are in."""
+    return "" if find_identity(study, SOURCE, arrival.pid) else entry_problem(study, None)
+
+
 def arrive(*, study: Study, arrival: Arrival, user: User | None = None) -> Participation:
     """The place of this PID in the study, new or resumed, with the submission written down."""
     require_open(study)
@@ -60,6 +66,8 @@ def arrive(*, study: Study, arrival: Arrival, user: User | None = None) -> Parti
     if not recruitment.by_prolific:
         raise ParticipationError(_("This study does not take part on Prolific; open the link you were sent."))
     require_expected(recruitment, arrival)
+    if problem := arrival_problem(study=study, arrival=arrival):
+        raise ParticipationError(problem)
     identity = find_identity(study, SOURCE, arrival.pid) or new_identity(study, arrival)
     participation = place_of_identity(identity)
     require_account(participation, user)

@@ -21,7 +21,7 @@ from annotation.domain.crowd_consent import consent_terms, recruitment_of
 from annotation.domain.crowd_sessions import agree, entry_problem, return_address
 from annotation.domain.invitations import accept_invitation, invitation_of, require_usable
 from annotation.domain.participation import ParticipationError, Step, decline_consent, join_study, next_step
-from annotation.domain.prolific import Arrival, arrive, parse_arrival
+from annotation.domain.prolific import Arrival, arrival_problem, arrive, parse_arrival
 from annotation.domain.study_checklist import SECONDS_PER_JUDGEMENT
 from annotation.forms.joining import JoinForm
 from annotation.models import Invitation, Participation, Role, Study, User
@@ -78,7 +78,8 @@ def join_from_prolific(request: HttpRequest, study: Study, arrival: Arrival) -> 
             return enter(request, lambda: arrive(study=study, arrival=arrival, user=person_of(request)))
         except ParticipationError as error:
             return join_page(request, study, problem=str(error), status=409)
-    return join_page(request, study, arrival=arrival)
+    problem = arrival_problem(study=study, arrival=arrival) if is_open(study) else ""
+    return join_page(request, study, arrival=arrival, problem=problem)
 
 
 @never_cache
@@ -157,6 +158,7 @@ def consent(request: HttpRequest, participation: Participation) -> HttpResponseB
             messages.warning(request, _("Tick the box if you agree; without it the study cannot begin."))
         except ParticipationError as error:
             messages.warning(request, str(error))
+            participation.refresh_from_db()  # what was refused is not stored
     terms = consent_terms(study, recruitment_of(study))
     context = {"study": study, "participation": participation, "is_given": is_given, "terms": terms}
     return render(request, "annotation/work/consent.html", context)

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -114,6 +115,8 @@ def test_a_full_study_says_so_before_anybody_joins(here: OpenStudy, client: Clie
     link = f"/join/{here.study.join_token}/"
     assert "the money set aside for it is spent" in words(client, link)
     client.post(link, {"name": "eve"})
+    assert "the money set aside for it is spent" in words(client, f"{link}?{urlencode(ADDRESS)}")
+    assert client.post(link, ADDRESS).status_code == 409
     assert Participation.objects.count() == 1
 
 
@@ -150,8 +153,8 @@ def test_consent_is_not_given_where_no_session_can_begin(here: OpenStudy, client
     client.post(f"/join/{here.study.join_token}/", ADDRESS)
     newcomer(here.study)
     change_recruitment(study=here.study, user=None, values={"spending_cap": Decimal(3)})
-    page = client.post(f"/work/{here.study.slug}/consent/", {"agree": "yes"})
-    assert "the money set aside for it is spent" in page.content.decode()
+    page = client.post(f"/work/{here.study.slug}/consent/", {"agree": "yes"}).content.decode()
+    assert ("the money set aside for it is spent" in page, "You agreed to version" in page) == (True, False)
     assert Participation.objects.get(came_by="prolific").consented_at is None
 
 
