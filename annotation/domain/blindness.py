@@ -31,7 +31,7 @@ TOLERANCE = 0.05
 Z = 1.96
 RIDGE = 1.0
 THUMBNAIL = 32
-ALONE = ("cells", "active patches", "heat mass", "density")
+ALONE = ("cells", "shown twice", "active patches", "heat mass", "density")
 JUDGED = (*ALONE, "counts together")
 SPRITE = ("brightness", "contrast", "saturation", "edges", "bytes")
 
@@ -113,12 +113,13 @@ def described_items(study: Study) -> Iterator[Described]:
 
 
 def count_statistics(record: Mapping[str, Any]) -> dict[str, float]:
-    """Cells shown, and of their maps the active patches per cell, the heat and the share of patches that are active."""
+    """Cells, and how many show an image again; of their maps the active patches per cell, the heat and the density."""
     import numpy as np
 
     cells = cells_of(record)
     maps = [np.frombuffer(base64.b64decode(cell["map"]), np.uint8) for cell in cells if cell.get("map")]
-    found = {"cells": float(len(cells))}
+    n_images = len({cell["image_index"] for cell in cells if "image_index" in cell})
+    found = {"cells": float(len(cells)), "shown twice": float(len(cells) - n_images)}
     if maps:
         found["active patches"] = float(np.mean([np.count_nonzero(one) for one in maps]))
         found["heat mass"] = float(np.mean([one.mean() for one in maps]))

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from annotation.domain.blindness import (
+    ALONE,
     BlindnessError,
     Described,
     Figure,
@@ -45,9 +46,9 @@ def test_counts_that_tell_are_called_so() -> None:
     rng = np.random.default_rng(1)
 
     def described(condition: str, shift: float) -> list[Described]:
-        names = ("cells", "active patches", "heat mass", "density")
+        names = ("cells", "shown twice", "active patches", "heat mass", "density")
         return [
-            Described(condition, n, dict(zip(names, rng.normal(shift, 1, 4), strict=True)), {"brightness": 0.5})
+            Described(condition, n, dict(zip(names, rng.normal(shift, 1, 5), strict=True)), {"brightness": 0.5})
             for n in range(250)
         ]
 
@@ -55,9 +56,9 @@ def test_counts_that_tell_are_called_so() -> None:
     alike = [one._replace(condition="shuffled") for one in features]
     same = list(figures_of("shuffled", alike, features, 0))
     other = list(figures_of("shuffled", described("shuffled", 1), features, 0))
-    assert [figure.is_judged for figure in same] == [True] * 5 + [False]
+    assert [figure.is_judged for figure in same] == [True] * 6 + [False]
     assert all(figure.is_blind for figure in same)
-    assert [figure.is_blind for figure in other] == [False] * 5 + [True]
+    assert [figure.is_blind for figure in other] == [False] * 6 + [True]
 
 
 def test_a_figure_of_few_items_says_that_it_cannot_tell() -> None:
@@ -79,7 +80,7 @@ def test_a_launched_study_is_described_and_few_items_are_refused(artifact_root: 
     finish_run(launch_study(study=launchable.study, user=launchable.researcher))
     study = Study.objects.get()
     figures = {figure.statistic: figure for figure in blindness(study)}
-    assert set(figures) == {"cells", "active patches", "heat mass", "density", "counts together", "sprite"}
+    assert set(figures) == {*ALONE, "counts together", "sprite"}
     assert figures["cells"].area == 0.5
     assert {figure.n_controls for figure in figures.values()} == {study.items.filter(condition="shuffled").count()}
     study.items.filter(condition="shuffled").update(condition="catch")
