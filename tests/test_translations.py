@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -19,6 +20,13 @@ from tests.factories import make_annotator, make_open_study
 
 GERMAN = settings.LOCALE_SOURCES / PO_PATH.format(language="de")
 IN_GERMAN = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.5"}
+
+
+@pytest.fixture(autouse=True)
+def next_test_in_english() -> Iterator[None]:
+    """A request leaves its language with the thread until the next one."""
+    yield
+    translation.deactivate()
 
 
 def german() -> Catalog:
@@ -79,7 +87,13 @@ def test_the_player_comes_in_the_language_of_the_button(study: Study) -> None:
     config = page.context["config"]
     assert config["texts"]["all_saved"] == "Alles gespeichert"
     assert config["questions"][0]["text"] == "Haben die Felder etwas gemeinsam, das Sie benennen könnten?"
+    assert '<button type="submit" class="button button--quiet" name="language" value="en" lang="en">English<' in (
+        page.content.decode()
+    )
     by_action = {row["action"]: row for row in config["keys"]}
+    assert by_action["focus-left"]["hint"] == "Pfeile"
+    second = [row["help"] for row in config["keys"] if row["question"] == "image_rating"]
+    assert second[1] == "etwas (oder Shift+2)"
     assert (by_action["submit"]["help"], by_action["submit"]["group"]) == ("senden und weiter", "Bewegen")
 
 

@@ -62,7 +62,7 @@ SHARED_BINDINGS: tuple[Binding, ...] = (
     Binding("leave", ("key:Escape",), "Esc", _("leave the text or close what is open"), _("Move")),
     Binding("overlay", ("key:Space",), "Space", _("heat on and off; hold to peek"), _("Look")),
     Binding("zoom", ("key:z", "key:d"), "z", _("enlarge the picture under the pointer or in focus (or d)"), _("Look")),
-    Binding("focus-left", ("key:ArrowLeft",), "arrows", _("move between the cells"), _("Look")),
+    Binding("focus-left", ("key:ArrowLeft",), _("arrows"), _("move between the cells"), _("Look")),
     Binding("focus-right", ("key:ArrowRight",), "→", "", _("Look")),
     Binding("focus-up", ("key:ArrowUp",), "↑", "", _("Look")),
     Binding("focus-down", ("key:ArrowDown",), "↓", "", _("Look")),

@@ -82,7 +82,16 @@ def in_words(binding: Binding) -> Binding:
     if binding.help.isdigit():
         binding = binding._replace(help=gettext("picture %(number)s") % {"number": binding.help})
         return binding._replace(group=gettext(binding.group))
-    return binding._replace(help=gettext(binding.help) if binding.help else "", group=gettext(binding.group))
+    hint = gettext(binding.hint) if binding.hint else ""
+    return binding._replace(hint=hint, help=help_in_words(binding.help), group=gettext(binding.group))
+
+
+def help_in_words(words: str) -> str:
+    """A second row of keys says in brackets what else gives the answer (annotation.domain.protocols.choices)."""
+    word, is_second, key = words.partition(" (or Shift+")
+    if not is_second:
+        return gettext(words) if words else ""
+    return gettext("%(word)s (or Shift+%(key)s)") % {"word": gettext(word), "key": key.rstrip(")")}
 
 
 def base_config(
