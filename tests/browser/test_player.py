@@ -162,6 +162,9 @@ def test_skip_flag_comment_and_report(open_study: OpenStudy, laptop: Page, live_
     laptop.keyboard.press("3")
     laptop.wait_for_function("!document.querySelector('#note').open")
     laptop.keyboard.press("s")
+    laptop.locator("#note [type=submit]").click()  # without a reason: it is asked for
+    assert laptop.evaluate("document.activeElement === document.querySelector('#note-text:invalid')")
+    laptop.locator("[data-reasons] button").first.focus()
     laptop.keyboard.press("2")
     laptop.wait_for_function("first => document.body.dataset.shown !== first", arg=first)
     poll(lambda: Remark.objects.count() == 3, "three remarks stored")

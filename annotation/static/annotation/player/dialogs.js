@@ -82,11 +82,10 @@ export class NoteDialog {
   }
 
   #finish(text) {
-    if (!text) {
-      this.text.focus();
-      return;
-    }
-    this.#close(text);
+    if (text) return this.#close(text);
+    this.text.value = "";
+    this.text.reportValidity(); // the browser says that something has to be written, and puts the cursor there
+    return undefined;
   }
 
   #close(text) {
