@@ -115,10 +115,10 @@ def exclude_annotator(*, study: Study, annotator: User, reason: str, user: User 
     place = Participation.objects.filter(study=study, user=annotator).first()
     if place is None:
         raise StudyError(f"{annotator.annotator_code} is not in this study.")
-    if place.excluded_at is not None:
-        raise StudyError(f"The answers of {annotator.annotator_code} are left out already.")
     with transaction.atomic():
-        Participation.objects.filter(pk=place.pk).update(excluded_at=timezone.now())
+        free = Participation.objects.filter(pk=place.pk, excluded_at=None)  # of two researchers at once, one decides
+        if not free.update(excluded_at=timezone.now()):
+            raise StudyError(f"The answers of {annotator.annotator_code} are left out already.")
         give_back(Slot.objects.filter(study=study, annotator=annotator, state=Slot.State.LEASED))
         return exclude(study, answers_of(study, annotator), annotator, reason=reason, user=user)
 

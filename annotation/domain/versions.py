@@ -95,7 +95,7 @@ class VersionPlan(NamedTuple):
 def plan_change(*, study: Study, values: Mapping[str, Any]) -> VersionPlan:
     """What changing these settings would mean; raises StudyError for what cannot be."""
     require_live(study)
-    changed = {name: value for name, value in values.items() if getattr(study, name, value) != value}
+    changed = {name: value for name, value in values.items() if not is_same(getattr(study, name, value), value)}
     for name, value in values.items():
         if name not in RULES:
             raise StudyError(f"'{name}' was frozen at launch and cannot change; make a new study for it.")
@@ -106,6 +106,11 @@ def plan_change(*, study: Study, values: Mapping[str, Any]) -> VersionPlan:
     kind = MAJOR if any(RULES[name].kind == MAJOR for name in changed) else MINOR
     changes = [(name, getattr(study, name), value) for name, value in changed.items()]
     return planned(study, kind, changes, [RULES[name].invalidates for name in changed])
+
+
+def is_same(before: Any, after: Any) -> bool:
+    """Whether nothing changes; a form takes away the blank lines around a text."""
+    return before.strip() == after.strip() if isinstance(before, str) and isinstance(after, str) else before == after
 
 
 def planned(study: Study, kind: str, changes: list[tuple[str, Any, Any]], invalidates: list[str]) -> VersionPlan:
@@ -126,12 +131,13 @@ def change_live_study(*, study: Study, user: User | None, values: Mapping[str, A
         plan = plan_change(study=locked, values=values)
         for name, _, value in plan.changes:
             setattr(locked, name, value)
-        if "consent_text" in values:
+        changed = {name for name, _, _ in plan.changes}
+        if "consent_text" in changed:
             locked.consent_version = next_consent(locked.consent_version)
         version = record(locked, user, plan, settled)
-        if any(name == "queue_order" for name, _, _ in plan.changes):
+        if "queue_order" in changed:
             put_in_order(locked, locked.queue_order)
-        settle_consent_version(locked, is_raised="consent_text" in values)
+        settle_consent_version(locked, is_raised="consent_text" in changed)
     study.refresh_from_db()
     return version
 

@@ -63,6 +63,16 @@ def test_a_major_guideline_is_read_and_practised_again(small: SmallStudy) -> Non
     assert {next_step(one) for one in Participation.objects.all()} == {Step.GUIDELINE}
 
 
+def test_a_text_that_a_form_sends_back_unchanged_asks_nobody_again(small: SmallStudy) -> None:
+    Study.objects.update(consent_text="You may stop.\n")
+    small.study.refresh_from_db()
+    sent = {"session_length": 20, "consent_text": "You may stop."}
+    version = change_live_study(study=small.study, user=None, values=sent, reason="Shorter sessions")
+    assert version.changes == [["session_length", 60, 20]]
+    assert Study.objects.get().consent_version == "1.0"
+    assert next_step(Participation.objects.first() or Participation()) == Step.WORK
+
+
 def test_consent_is_asked_again(small: SmallStudy) -> None:
     change_live_study(study=small.study, user=None, values={"consent_text": "You may stop."}, reason="Lawyers")
     assert {next_step(one) for one in Participation.objects.select_related("study")} == {Step.CONSENT}
