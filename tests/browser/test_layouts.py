@@ -30,6 +30,7 @@ SPILT = """() => [...document.querySelectorAll('#answer button, .player-foot but
 PAINTED = """() => [...document.querySelectorAll('.cell canvas')].map(c => new Set(
     c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size > 8)"""
 SMALLEST_CELL = "Math.min(...[...document.querySelectorAll('.cell canvas')].map(c => c.clientWidth))"
+CELL_WIDTHS = "[...document.querySelectorAll('.cell canvas')].map(c => c.clientWidth)"
 ACTIONS = {"overlay", "answer", "submit", "back", "skip", "flag", "comment", "help", "clear"}
 
 
@@ -65,6 +66,8 @@ def fits_every_window(protocol: str, chromium: Browser, url: str, locale: str) -
         assert page.evaluate(SPILT) == [], name
         assert set(page.evaluate(PAINTED)) == {True}, name
         assert page.evaluate(SMALLEST_CELL) >= 80, name
+        if protocol in {"pairwise", "alignment"}:
+            assert len(set(page.evaluate(CELL_WIDTHS))) == 1, name  # else one side is easier to see than the other
         context.close()
 
 

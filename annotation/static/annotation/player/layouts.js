@@ -7,6 +7,7 @@ export const BETWEEN = 20;
 export const HEADING = 24;
 const STRENGTH = 5;
 const SMALLEST = 40;
+const ALIKE = ["pair"]; // Sides that are compared have cells of one size, so that neither is easier to see.
 const SPLITS = [0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7];
 
 // Rows of panels, the first arrangement for choice; of those that are equally good the first is taken.
@@ -26,7 +27,7 @@ const COLUMNS = {
 /** {rows: [[{name, columns, size}]]} for panels [{name, n, hasStrength}] in a room of that size. */
 export function arrange(layout, panels, width, height) {
   const room = { layout, panels: new Map(panels.map((panel) => [panel.name, panel])), width, height };
-  const candidates = arrangementsOf(layout, panels).flatMap((rows) => splitsOf(rows.length).map((shares) => ({ rows, shares })));
+  const candidates = arrangementsOf(layout, panels).flatMap((rows) => splitsOf(rows.length, layout).map((shares) => ({ rows, shares })));
   const placed = candidates.map(({ rows, shares }) => place(room, rows, shares));
   return placed.reduce((best, other) => (other.score > best.score + 1e-6 ? other : best));
 }
@@ -39,9 +40,9 @@ function arrangementsOf(layout, panels) {
   return isWhole.length ? isWhole : [[here], here.map((name) => [name])];
 }
 
-function splitsOf(n) {
+function splitsOf(n, layout) {
   if (n === 1) return [[1]];
-  if (n === 2) return SPLITS.map((share) => [share, 1 - share]);
+  if (n === 2 && !ALIKE.includes(layout)) return SPLITS.map((share) => [share, 1 - share]);
   return [Array(n).fill(1 / n)];
 }
 
@@ -56,6 +57,7 @@ function placeRow(room, row, height) {
   const choices = row.map((name) => columnsOf(room.layout, room.panels.get(name)));
   let best = null;
   for (const columns of product(choices)) {
+    if (ALIKE.includes(room.layout) && new Set(columns).size > 1) continue;
     const cells = fit(room, row, columns, height);
     const score = cells.reduce((sum, cell) => sum + weigh(room, cell), 0);
     if (!best || score > best.score + 1e-6) best = { cells, score };
