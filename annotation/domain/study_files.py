@@ -45,6 +45,7 @@ ANYTHING = {
     "spurious": {"spurious": ["yes", "no", None]},
 }
 DRAWN_REASON = "There is no single right answer here: say what you see, and read how the page works."
+DRAWN_TRUTH_REASON = "Drawn to learn the page by: which answer is right follows from the activations."
 ORIGIN_SHARE = 0.5  # features and controls in equal parts, so that guessing the origin is right half of the time
 
 
@@ -152,7 +153,8 @@ def drawn_references(study: Study, n: int) -> list[dict[str, Any]]:
     if len(rows) < (2 * n if is_pair else n):
         raise StudyFileError(f"Only {len(rows)} features fire often enough for {n} practice items.")
     accepted = ANYTHING.get(study.protocol, {}) if wants_accepted(study) else {}
-    drawn = [{"feature": row.id, "accepted": accepted, "reason": DRAWN_REASON} for row in rows[:n]]
+    reason = DRAWN_REASON if wants_accepted(study) else DRAWN_TRUTH_REASON
+    drawn = [{"feature": row.id, "accepted": accepted, "reason": reason} for row in rows[:n]]
     if is_pair:
         return [row | {"other_feature": other.id} for row, other in zip(drawn, rows[n : 2 * n], strict=True)]
     return drawn

@@ -98,11 +98,11 @@ def sheet_of(protocol: Protocol) -> dict[str, Any]:
 
 @lru_cache(maxsize=32)
 def guide(name: str) -> str:
-    """The guidance in the documentation, without its title; empty where it was not installed."""
+    """The guidance in the documentation, without its title and the walk; empty where it was not installed."""
     file = Path(settings.BASE_DIR) / GUIDES / f"{name}.md"
     if not file.is_file():
         return ""
-    text = file.read_text()
+    text = file.read_text().partition("\n## ")[0]
     return text.partition("\n")[2].strip() if text.startswith("# ") else text
 
 
