@@ -186,8 +186,8 @@ def columns_of(questions: Sequence[Question], payload: Mapping[str, Any]) -> dic
 
 
 def questions_right(payload: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether each question that has accepted answers was answered by one of them."""
-    return {name: payload[name] in list(answers) for name, answers in accepted.items() if name in payload}
+    """Whether each question that has accepted answers was answered by one of them, in the order of the questions."""
+    return {name: given in list(accepted[name]) for name, given in payload.items() if name in accepted}
 
 
 def validate_accepted(
