@@ -104,6 +104,9 @@ def test_the_pages_show_it_and_take_nonsense_calmly(launchable: Launchable, clie
     pilot = answered_pilot(launchable.study)
     report = client.get(f"/studies/{pilot.slug}/pilot-report/")
     assert "thing 4" in report.content.decode()
+    confusing = report.context["report"].confusing[0].item
+    assert client.get(f"/studies/{pilot.slug}/review/{confusing}/").status_code == 200
+    assert f'href="/studies/{pilot.slug}/review/{confusing}/"' in report.content.decode()
     assert client.get(f"/studies/{launchable.study.slug}/pilot-report/").status_code == 403
     Study.objects.filter(pk=pilot.pk).update(state=Study.State.OPEN)
     open_page = client.get(f"/studies/{pilot.slug}/pilot-report/").content.decode()
