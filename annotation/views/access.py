@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
+from django.views import csrf
 
 from annotation.models import User
 
@@ -22,6 +23,13 @@ View = Callable[..., HttpResponseBase]
 def signed_in_user(request: HttpRequest) -> User:
     """The user of a request that a decorator has already let in."""
     return cast(User, request.user)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A page for people; a sentence in JSON for the player, which keeps what was refused."""
+    if request.content_type != "application/json":
+        return csrf.csrf_failure(request, reason=reason)
+    return JsonResponse({"error": _("This page was opened too long ago; reload it. Nothing is lost.")}, status=403)
 
 
 def researcher_required(view: View) -> View:

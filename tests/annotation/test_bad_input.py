@@ -152,6 +152,17 @@ def test_a_forged_item_is_refused_in_a_sentence(ada: Browser, here: OpenStudy) -
     assert ada.send(answer_to(work))[1]["stored"] == "new"
 
 
+def test_a_page_of_an_old_session_gets_its_refusal_as_a_sentence(ada: Browser) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(ada.user)
+    address = f"/work/{ada.study.slug}/claim"
+    reply = strict.post(address, "{}", content_type="application/json")
+    assert (reply.status_code, reply.json()) == (
+        403, {"error": "This page was opened too long ago; reload it. Nothing is lost."},
+    )  # fmt: skip
+    assert b"<h1>" in strict.post(address, {}).content
+
+
 def test_nobody_answers_for_another(ada: Browser, bob: Browser, here: OpenStudy) -> None:
     work = ada.claim()[0]
     forged = answer_to(work) | {"annotator": ada.user.pk, "user": ada.user.username, "participation": 1}
