@@ -256,7 +256,8 @@ class Player {
 
   #complain() {
     this.answer.markMissing();
-    const [{ text }] = this.answer.missing;
+    const [{ name, kind, text }] = this.answer.missing;
+    if (kind === "text") this.answer.field(name).focus(); // letters are answers everywhere else
     return this.status.say(t("missing", { question: text }));
   }
 
