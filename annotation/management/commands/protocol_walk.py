@@ -39,7 +39,7 @@ DESK = (1100, 900)
 PATIENCE_MS = 60_000
 MOST_STEPS = 60
 N_ANSWERS = 3
-MOST_COLORS = 256
+MOST_COLORS = 192
 REPORT_HEIGHT = 1150
 ADJUDICATION = "adjudication"
 PRACTISED = "intruder"  # whose feedback of practice is kept as a picture
@@ -70,10 +70,11 @@ class Tour:
 
     def keep(self, page: Page, name: str, height: int = 0) -> Path:
         """The window, or the page from its top down to `height`, with few colors so that the file stays small."""
-        clip = {"x": 0, "y": 0, "width": DESK[0], "height": height} if height else None
         page.mouse.move(1, 1)
         page.wait_for_load_state("networkidle")
-        picture = page.screenshot(clip=clip, full_page=bool(height), animations="disabled")
+        if height:
+            page.set_viewport_size({"width": DESK[0], "height": height})
+        picture = page.screenshot(animations="disabled")
         path = self.folder / f"{name}.png"
         path.write_bytes(with_few_colors(picture))
         return path

@@ -15,6 +15,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.demo.accounts import DEMO_PASSWORD
+from annotation.demo.studies import OPEN
+from annotation.models import Study
 from config.launch.chromium import find_chromium
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ class Command(BaseCommand):
         parser.add_argument("--annotator", default="ada", help="somebody who is in the study")
         parser.add_argument("--researcher", default="rhea")
         parser.add_argument("--password", default=DEMO_PASSWORD)
-        parser.add_argument("--study", default="", help="slug of the study to annotate and show; the first one found")
+        parser.add_argument(
+            "--study", default="", help="slug of the study to show; the demo's, or the first"
+        )
         parser.add_argument(
             "--report", default="", help="slug of the study whose report is shown; the first with figures"
         )
@@ -66,6 +70,7 @@ class Command(BaseCommand):
         chromium = find_chromium()
         if chromium is None:
             raise CommandError("This needs Chromium; on Debian: apt-get install chromium.")
+        options["study"] = options["study"] or slug_in_the_demo()
         names = ("password", "annotator", "researcher", "study", "feature", "run", "report")
         visit = Visit(options["url"].rstrip("/"), Path(options["folder"]), **{name: options[name] for name in names})
         visit.folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +79,11 @@ class Command(BaseCommand):
             for name in (*as_annotator(browser, visit), *as_researcher(browser, visit)):
                 self.stdout.write(f"{visit.folder / name}")
             browser.close()
+
+
+def slug_in_the_demo() -> str:
+    """Of the open study that rates and describes; empty where this data is no demo."""
+    return Study.objects.filter(name=OPEN).values_list("slug", flat=True).first() or ""
 
 
 def signed_in(browser: Browser, visit: Visit, username: str, size: dict[str, int]) -> Page:
