@@ -53,9 +53,7 @@ class Command(BaseCommand):
         parser.add_argument("--annotator", default="ada", help="somebody who is in the study")
         parser.add_argument("--researcher", default="rhea")
         parser.add_argument("--password", default=DEMO_PASSWORD)
-        parser.add_argument(
-            "--study", default="", help="slug of the study to show; the demo's, or the first"
-        )
+        parser.add_argument("--study", default="", help="slug of the study to show; the demo's, or the first")
         parser.add_argument(
             "--report", default="", help="slug of the study whose report is shown; the first with figures"
         )
