@@ -18,6 +18,7 @@ from annotation.domain.study_checklist import SECONDS_PER_JUDGEMENT, Estimate, l
 from annotation.models import Condition, Study
 
 FEW_PEOPLE = 8
+WIDEST = 0.5
 
 
 class Assumptions(NamedTuple):
@@ -88,9 +89,9 @@ def assumptions(study: Study, given: Assumptions) -> tuple[Components, Assumptio
 
 
 def width(parts: Components, n_items: int, n_annotators: int, overlap: float) -> float | None:
-    if n_items < 2:
-        return None
-    return min(1.0, expected_half_width(parts, n_items, n_annotators, overlap))
+    """None where the interval of a share would be as wide as all shares there are."""
+    expected = expected_half_width(parts, n_items, n_annotators, overlap)
+    return expected if expected < WIDEST else None
 
 
 def plan_rows(
@@ -116,7 +117,13 @@ def advice_on(assumed: Assumptions, overlap: float, rows: list[PlanRow]) -> list
         )
     if overlap > 5:
         found.append("Beyond five answers per item, more features help more than more answers.")
-    widest = max((row.half_width or 1.0 for row in rows if row.group != "all"), default=0.0)
+    groups = [row for row in rows if row.group != "all"]
+    untold = sum(row.half_width is None for row in groups)
+    if untold:
+        found.append(
+            f"{untold} of the {len(groups)} groups have too few items to tell anything: ask for more features."
+        )
+    widest = max((row.half_width for row in groups if row.half_width is not None), default=0.0)
     if widest > 0.15:
         found.append(
             f"The widest group will be known to ±{widest:.2f}: ask for more features, or compare fewer groups."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import path
 from django.views.decorators.http import require_GET
 
@@ -39,6 +39,8 @@ def study_plan(request: HttpRequest, slug: str) -> HttpResponse:
     from analysis.domain.planning import Assumptions, last_pilot, plan_of
 
     study = study_or_404(request, slug)
+    if study.state != Study.State.DRAFT:
+        return redirect("study", slug=slug)
     given = Assumptions(
         n_annotators=int(read_assumption(request, "n_annotators") or 10),
         share=read_assumption(request, "share"),

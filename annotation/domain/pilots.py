@@ -71,10 +71,14 @@ def make_pilot(*, study: Study, user: User | None) -> Study:
         raise StudyError(f"'{study.name}' is {study.state}; a pilot comes before the launch.")
     if study.pilot_of_id is not None:
         raise StudyError(f"'{study.name}' is a pilot itself.")
-    n = study.pilots.count()
-    name = f"Pilot of {study.name}" if n == 0 else f"Pilot {n + 1} of {study.name}"
     sampler = study.sampler | {"n_features": PILOT_FEATURES, "feature_ids": []}
     with transaction.atomic():
+        Study.objects.select_for_update().get(pk=study.pk)  # two clicks make one pilot
+        waiting = study.pilots.filter(state__in=[Study.State.DRAFT, Study.State.LAUNCHING]).first()
+        if waiting is not None:
+            raise StudyError(f"'{waiting.name}' is made already and not open yet; launch that one.")
+        n = study.pilots.count()
+        name = f"Pilot of {study.name}" if n == 0 else f"Pilot {n + 1} of {study.name}"
         pilot = copy_study(
             source=study, user=user, name=name, pilot_of=study, sampler=sampler, seed=study.seed + 1009 * (n + 1),
             overlap=PILOT_PEOPLE, core_overlap=PILOT_PEOPLE, core_share=1.0, stopping={}, preregistration={},

@@ -45,7 +45,11 @@ def test_a_copy_keeps_the_tree_of_categories(small: SmallStudy) -> None:
 def test_a_pilot_asks_six_people_of_features_of_its_own(small: SmallStudy) -> None:
     Study.objects.update(state=Study.State.DRAFT, sampler={"n_features": 600, "dictionaries": [1]})
     small.study.refresh_from_db()
-    first, second = (make_pilot(study=small.study, user=None) for _ in range(2))
+    first = make_pilot(study=small.study, user=None)
+    with pytest.raises(StudyError, match="not open yet"):
+        make_pilot(study=small.study, user=None)
+    Study.objects.filter(pk=first.pk).update(state=Study.State.CLOSED)
+    second = make_pilot(study=small.study, user=None)
     assert (first.name, second.name) == ("Pilot of Study first", "Pilot 2 of Study first")
     assert first.pilot_of == small.study
     assert (first.overlap, first.core_overlap, first.core_share) == (6, 6, 1.0)
