@@ -47,7 +47,9 @@ PARTICIPATION_COLUMNS = columns(
     "guideline_version",
     "consent_version",
     "queue_window",
-    "n_repeats", "session_from", "session_to",
+    "n_repeats",
+    "session_from",
+    "session_to",
 )
 COLUMNS = ", ".join(
     [
