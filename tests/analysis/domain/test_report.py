@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from analysis.domain.answers import AnswerRow, collect, rows_of_study
+from analysis.domain.answers import AnswerRow, Answers, collect, rows_of_study
 from analysis.domain.report import StillBlindError, figures_of, make_report, report_of_study
 from analysis.domain.reports.frame import Report, Subject
 from analysis.statistics.figures import Figure
@@ -24,7 +24,7 @@ def rated(item: int, annotator: str, patch: int | None, image: int | None = 1, *
     return row(item, annotator, {"patch_rating": patch, "image_rating": image}, **fields)
 
 
-def collected(rows: list[AnswerRow], *, include_simulated: bool = False):
+def collected(rows: list[AnswerRow], *, include_simulated: bool = False) -> Answers:
     return collect(rows, protocol=SUBJECT.protocol, options={}, include_simulated=include_simulated)
 
 

@@ -39,7 +39,7 @@ def test_an_empty_study_has_a_report_that_says_so(protocol: str) -> None:
 
 
 def chosen(item: int, annotator: str, is_right: bool, **fields: object) -> AnswerRow:
-    payload = {"query": 1 if is_right else 0, "confidence": 3 if is_right else 1}
+    payload: dict[str, object] = {"query": 1 if is_right else 0, "confidence": 3 if is_right else 1}
     return row(item, annotator, payload, truth={"query": 1}, **fields)
 
 
@@ -123,7 +123,7 @@ def test_a_dictionary_that_always_wins_is_stronger_whatever_the_side() -> None:
 
 def test_marks_on_the_map_are_above_chance_and_none_is_chance() -> None:
     patch_map = base64.b64encode(bytes([255, 200, *[0] * 14])).decode()
-    marked = {"marks": [[0, 0], [0, 1]]}
+    marked: dict[str, object] = {"marks": [[0, 0], [0, 1]]}
     rows = [row(item, name, marked, truth={"maps": [patch_map]}) for item in range(3) for name in "AB"]
     rows += [row(9, name, {"marks": []}, truth={"maps": [patch_map]}, condition=CONTROL) for name in "AB"]
     report = report_on("patch-marking", rows, n_images=1)

@@ -23,6 +23,7 @@ def links(page: str) -> dict[str, tuple[str, bool]]:
 
 def test_every_link_of_every_group_opens_for_its_researcher_and_is_marked(client: Client) -> None:
     study = make_study(state=Study.State.OPEN).study
+    assert study.created_by is not None
     client.force_login(study.created_by)
     groups = links(client.get(reverse("study", args=[study.slug])).content.decode())
     assert list(groups) == ["Overview", "Set up", "People", "Work", "Results", "Exchange"]
@@ -48,6 +49,7 @@ def test_a_reviewer_is_offered_no_page_that_refuses_them(client: Client, state: 
 
 def test_a_draft_has_settings_and_a_launch_and_no_work_yet(client: Client) -> None:
     study = make_study(state=Study.State.DRAFT).study
+    assert study.created_by is not None
     client.force_login(study.created_by)
     page = links(client.get(reverse("study-edit", args=[study.slug])).content.decode())
     assert {"Work", "Results"} & set(page) == set()
