@@ -119,11 +119,12 @@ def mark_done(study: Study, scale: QueueScale, *, share: float) -> None:
 
 
 def refresh_statistics() -> None:
-    """What autovacuum does in the days in which such a study fills."""
+    """What autovacuum and checkpoints do in the days in which such a study fills, done before anything is measured."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("VACUUM ANALYZE annotation_slot")
             cursor.execute("VACUUM ANALYZE annotation_item")
+            cursor.execute("CHECKPOINT")
         else:
             cursor.execute("ANALYZE")
 
