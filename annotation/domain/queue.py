@@ -170,6 +170,8 @@ def claim_new(place: Participation, wanted: Wanted, now: datetime) -> list[int]:
     ordinary = walk(place, n - len(ids), epoch=study.queue_epoch, now=now, until=until) if len(ids) < n else []
     if not ordinary and not ids and expire_leases(study=study, now=now):
         ordinary = walk(place, n, epoch=study.queue_epoch, now=now, until=until)
+    if not ordinary and not ids and place.n_repeats:  # nothing to mix them with any more
+        ids = take_checks(place, n_gold=0, n_repeats=n, until=until)
     place.queue_empty_at = None if ordinary or ids else now
     place.last_seen_at = now
     place.save(
