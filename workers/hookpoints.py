@@ -1,8 +1,8 @@
 """Named places in a ViT, read or replaced while it runs, by hooks that are always taken away again.
 
 `blocks.7` is the residual stream after block 7; `blocks.7.mlp.in` what its MLP reads (after the norm), `.mlp.out` what
-it writes (before layer scale), `.mlp.hidden` the input of its second linear layer. Reading leaves every output the same
-to the last bit.
+it puts out (before layer scale), `.mlp.write` what it adds to the residual stream (after layer scale), `.mlp.hidden`
+the input of its second linear layer. Reading leaves every output the same to the last bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-PATTERN = re.compile(r"blocks\.(\d+)(?:\.mlp\.(in|out|hidden))?$")
+PATTERN = re.compile(r"blocks\.(\d+)(?:\.mlp\.(in|out|write|hidden))?$")
 Tokens = Float[Tensor, "image token width"]
 Replace = Callable[[Tensor], Tensor]
 
@@ -30,12 +30,14 @@ class Place(NamedTuple):
 
 def hookpoint_names(module: Any) -> list[str]:
     """All hookpoints of the model, block by block."""
-    suffixes = ("", ".mlp.in", ".mlp.hidden", ".mlp.out")
+    suffixes = ("", ".mlp.in", ".mlp.hidden", ".mlp.out", ".mlp.write")
     return [f"blocks.{i}{s}" for i, block in enumerate(module.blocks) for s in suffixes if not s or has_mlp(block)]
 
 
 def has_mlp(block: nn.Module) -> bool:
-    return isinstance(getattr(getattr(block, "mlp", None), "fc2", None), nn.Linear)
+    """Whether the block has the MLP of two linear layers, and the place after layer scale, that timm's ViTs have."""
+    is_known = isinstance(getattr(getattr(block, "mlp", None), "fc2", None), nn.Linear)
+    return is_known and isinstance(getattr(block, "ls2", None), nn.Module)
 
 
 def block_of(hookpoint: str) -> int:
@@ -43,7 +45,8 @@ def block_of(hookpoint: str) -> int:
     found = PATTERN.match(hookpoint)
     if found is None:
         raise ValueError(
-            f"'{hookpoint}' is no hookpoint; they are named as blocks.7, blocks.7.mlp.in, .mlp.out, .mlp.hidden."
+            f"'{hookpoint}' is no hookpoint; they are named as blocks.7, blocks.7.mlp.in, .mlp.hidden, .mlp.out, "
+            ".mlp.write."
         )
     return int(found[1])
 
@@ -60,6 +63,8 @@ def find_place(model: Any, hookpoint: str) -> Place:
         raise ValueError(f"There is no '{hookpoint}': the blocks of this model have no MLP of two linear layers.")
     if part == "hidden":
         return Place(block.mlp.fc2, is_input=True)
+    if part == "write":
+        return Place(block.ls2, is_input=False)
     return Place(block.mlp, is_input=part == "in")
 
 

@@ -19,7 +19,7 @@ from workers.artifacts import Artifact, ArtifactStore
 from workers.benchmarks.report import report, say
 from workers.benchmarks.training_step import measure_steps
 from workers.dictionaries.concept_recovery import ConceptScore, ImageScores, attribute_auroc, mean_by_attribute
-from workers.dictionaries.store import CoderDictionary, load_dictionary
+from workers.dictionaries.store import Dictionary, load_dictionary
 from workers.image_scan import scan_folder
 from workers.images import ImageSetReader, write_image_set
 from workers.stages.configs import EvaluateDictionaryConfig, MakeControlConfig, StageConfig, TrainDictionaryConfig
@@ -109,7 +109,7 @@ def measure_shapes(bench: Bench, n_tokens: int, n_latents: int, k: int) -> bool:
 
 @torch.no_grad()
 def recover_concepts(
-    model: VisionModel, reader: ImageSetReader, dictionaries: Mapping[str, CoderDictionary]
+    model: VisionModel, reader: ImageSetReader, dictionaries: Mapping[str, Dictionary]
 ) -> dict[tuple[str, str], list[ConceptScore]]:
     """The best latents of each kind at each hookpoint."""
     places = [(kind, hookpoint) for kind, dictionary in dictionaries.items() for hookpoint in dictionary.reads]

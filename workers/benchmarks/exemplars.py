@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workers.artifacts import ArtifactStore
 from workers.benchmarks.report import report, say
-from workers.dictionaries.sparse_coder import Codes, SparseCoder, initialize_coder
+from workers.dictionaries.sparse_coder import CoderShape, Codes, SparseCoder, initialize_coder
 from workers.exemplars.accumulator import ExemplarAccumulator, ExemplarSettings
 from workers.synthetic import shapes_world
 from workers.vision_model import ModelRequest, VisionModel, load_vision_model, read_hookpoints, register_vision_model
@@ -91,7 +91,7 @@ def judge(timings: Sequence[Seconds], memory: Sequence[float]) -> int:
 def make_coders(model: VisionModel, n_latents: int, k: int) -> dict[str, SparseCoder]:
     coders = {}
     for block in range(model.n_blocks):
-        coder = SparseCoder(d_model=model.d_model, n_latents=n_latents, k=k)
+        coder = SparseCoder(CoderShape(d_model=model.d_model, n_latents=n_latents, k=k))
         initialize_coder(coder, torch.Generator().manual_seed(block))
         coders[f"blocks.{block}"] = coder
     return coders

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workers.benchmarks.report import report, say
 from workers.dictionaries.losses import topk_loss
-from workers.dictionaries.sparse_coder import SparseCoder, initialize_coder, normalize_tokens
+from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens
 from workers.dictionaries.training import (
     CoderTraining,
     TrainingConfig,
@@ -82,7 +82,7 @@ def median_seconds(
 
 
 def prepare(case: Case) -> CoderTraining:
-    coder = SparseCoder(d_model=case.d_model, n_latents=case.n_latents, k=case.k)
+    coder = SparseCoder(CoderShape(d_model=case.d_model, n_latents=case.n_latents, k=case.k))
     initialize_coder(coder, torch.Generator().manual_seed(0))
     with torch.no_grad():
         coder.W_enc[: int(case.dead_share * case.n_latents)] *= 1e-2  # too weak to enter the top k

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workers.dictionaries.sparse_coder import (
+    CoderShape,
     SparseCoder,
-    ThresholdCoder,
     initialize_coder,
     normalize_tokens,
     unit_rows,
@@ -45,7 +45,7 @@ def make_control(
 
 
 def untrained_coder(target: SparseCoder, generator: torch.Generator) -> SparseCoder:
-    coder = SparseCoder(d_model=target.d_model, n_latents=target.n_latents, k=min(target.k, target.n_latents))
+    coder = SparseCoder(target.shape)
     initialize_coder(coder, generator)
     return coder.requires_grad_(False)
 
@@ -55,9 +55,10 @@ def threshold_coder(
     directions: Float[Tensor, "n_latents d_model"],
     densities: Float[Tensor, " n_latents"],
     tokens: Float[Tensor, "n_tokens d_model"],
-) -> ThresholdCoder:
+) -> SparseCoder:
     """A coder that reads and writes these directions, each latent active on its share of these normalized tokens."""
-    coder = ThresholdCoder(d_model=directions.shape[1], n_latents=directions.shape[0])
+    n_latents, d_model = directions.shape
+    coder = SparseCoder(CoderShape(d_model=d_model, n_latents=n_latents, k=n_latents, selection="threshold"))
     coder.W_enc.copy_(directions)
     coder.W_dec.copy_(directions)
     n_tokens = tokens.shape[0]

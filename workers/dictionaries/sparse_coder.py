@@ -1,33 +1,39 @@
 """The sparse coder of one hookpoint: an encoder row and a decoder row for each latent.
 
-    x_n = (x − mean(x)) / (std(x) + 1e-5)          per token, std with ddof 1, kept as the codes' context
-    z   = select(x_n W_encᵀ + b_enc − b_dec W_encᵀ)    top-k of ReLU, or each latent above its own threshold
-    x̂   = (z W_dec + b_dec) · std + mean
+    x_n = (x − mean(x)) / (std(x) + 1e-5)           per token, std with ddof 1, kept as the codes' context; or x itself
+    z   = select(x_n W_encᵀ + b_enc − b_dec W_encᵀ)     the last term only where the bias is tied
+    x̂   = (z W_dec + b_dec + x W_skipᵀ) · std + mean    W_skip only where there is one
 
-Row f of ``W_enc`` is what latent f reads and row f of ``W_dec`` what it writes. The recipe is that of the residual
-replacement model (research/rrm.md §1), in which ``b_enc`` stays zero. A variant overrides ``select``.
+Row f of ``W_enc`` is what latent f reads and row f of ``W_dec`` what it writes; a transcoder writes in another place
+than it reads, so their widths may differ. ``select`` keeps the k strongest (``topk``), the k farthest from zero
+(``abs_topk``), or each latent above its own threshold (``threshold``: JumpReLU, BatchTopK once trained, and ReLU with
+thresholds of zero). The first recipe is that of the residual replacement model (research/rrm.md §1).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from workers.dictionaries.sparsifiers import Selected, above_threshold, strongest
+from workers.dictionaries.sparsifiers import Selected, above_threshold, strongest, strongest_of_either_sign
 
 EPSILON = 1e-5
 ROWS = 512  # tokens per encoder product: its result stays in the cache and is used again for the next rows
 ROWS_ON_ACCELERATOR = 8192
+SELECTIONS = ("topk", "abs_topk", "threshold")
+NORMALIZATIONS = ("token", "none")
 
 
 class TokenScale(NamedTuple):
-    """What the normalization took from each token and decoding gives back."""
+    """What encoding took from each token and decoding gives back; ``skip`` is what a skip connection writes."""
 
     mean: Float[Tensor, "n_tokens 1"]
     deviation: Float[Tensor, "n_tokens 1"]
+    skip: Float[Tensor, "n_tokens d_out"] | None = None
 
 
 class Codes(NamedTuple):
@@ -57,36 +63,87 @@ def unit_rows(matrix: Float[Tensor, "n_rows n_columns"]) -> Float[Tensor, "n_row
     return matrix / norms.clamp_min(torch.finfo(matrix.dtype).tiny)
 
 
-class SparseCoder(nn.Module):
-    """A TopK coder; weights are ``[n_latents, d_model]`` on both sides."""
+@dataclass(frozen=True)
+class CoderShape:
+    """What a coder is beside its weights; ``k`` is no limit where thresholds select."""
 
-    def __init__(self, *, d_model: int, n_latents: int, k: int) -> None:
+    d_model: int
+    n_latents: int
+    k: int
+    d_out: int = 0  # 0: as wide as it reads
+    selection: str = "topk"
+    normalization: str = "token"
+    is_bias_tied: bool = True
+    has_encoder_bias: bool = False
+    has_skip: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= self.n_latents:
+            raise ValueError(f"k is {self.k}; it must lie between 1 and the number of latents, {self.n_latents}.")
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"The selection '{self.selection}' is unknown; it can be {', '.join(SELECTIONS)}.")
+        if self.normalization not in NORMALIZATIONS:
+            known = ", ".join(NORMALIZATIONS)
+            raise ValueError(f"The normalization '{self.normalization}' is unknown; it can be {known}.")
+        if self.is_bias_tied and self.d_out not in (0, self.d_model):
+            raise ValueError("A bias can be taken from what is read only where a coder writes where it reads.")
+
+    @property
+    def width_written(self) -> int:
+        return self.d_out or self.d_model
+
+    @property
+    def is_signed(self) -> bool:
+        return self.selection == "abs_topk"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class SparseCoder(nn.Module):
+    """A coder of a given shape, its weights zero; see the module's formulas."""
+
+    def __init__(self, shape: CoderShape) -> None:
         super().__init__()
-        if not 1 <= k <= n_latents:
-            raise ValueError(f"k is {k}; it must lie between 1 and the number of latents, {n_latents}.")
-        self.k = k
-        self.W_enc = nn.Parameter(torch.zeros(n_latents, d_model))
-        self.W_dec = nn.Parameter(torch.zeros(n_latents, d_model))
-        self.b_dec = nn.Parameter(torch.zeros(d_model))
-        self.b_enc = nn.Parameter(torch.zeros(n_latents), requires_grad=False)
+        self.shape = shape
+        self.k = shape.k
+        self.W_enc = nn.Parameter(torch.zeros(shape.n_latents, shape.d_model))
+        self.W_dec = nn.Parameter(torch.zeros(shape.n_latents, shape.width_written))
+        self.b_dec = nn.Parameter(torch.zeros(shape.width_written))
+        self.b_enc = nn.Parameter(torch.zeros(shape.n_latents), requires_grad=shape.has_encoder_bias)
+        if shape.selection == "threshold":
+            self.threshold = nn.Parameter(torch.zeros(shape.n_latents), requires_grad=False)
+        if shape.has_skip:
+            self.W_skip = nn.Parameter(torch.zeros(shape.width_written, shape.d_model))
 
     @property
     def n_latents(self) -> int:
-        return self.W_enc.shape[0]
+        return self.shape.n_latents
 
     @property
     def d_model(self) -> int:
-        return self.W_enc.shape[1]
+        return self.shape.d_model
 
     def select(self, pre: Float[Tensor, "n_tokens n_latents"]) -> Selected:
+        if self.shape.selection == "threshold":
+            return above_threshold(pre, self.threshold)
+        if self.shape.selection == "abs_topk":
+            return strongest_of_either_sign(pre, self.k)
         return strongest(pre, self.k)
 
     def encoder_offset(self) -> Float[Tensor, " n_latents"]:
-        """What is added to x_n W_encᵀ: the encoder's bias, less what it reads of the decoder's."""
-        return self.b_enc - self.W_enc @ self.b_dec
+        """What is added to x_n W_encᵀ: the encoder's bias, less what it reads of the decoder's where that is tied."""
+        return self.b_enc - self.W_enc @ self.b_dec if self.shape.is_bias_tied else self.b_enc
 
     def pre_activations(self, tokens: Float[Tensor, "n_tokens d_model"]) -> Float[Tensor, "n_tokens n_latents"]:
         return torch.addmm(self.encoder_offset(), tokens, self.W_enc.T)
+
+    def normalize(self, activations: Float[Tensor, "n_tokens d_model"]) -> Normalized:
+        """Tokens as the encoder reads them, and what decoding gives back."""
+        if self.shape.normalization == "token":
+            return normalize_tokens(activations)
+        ones = activations.new_ones(activations.shape[0], 1)
+        return Normalized(activations, TokenScale(torch.zeros_like(ones), ones))
 
     @torch.no_grad()
     def encode_normalized(self, tokens: Float[Tensor, "n_tokens d_model"]) -> Selected:
@@ -104,33 +161,26 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, activations: Float[Tensor, "n_tokens d_model"]) -> Codes:
-        normalized = normalize_tokens(activations)
-        selected = self.encode_normalized(normalized.tokens)
-        return Codes(selected.indices, selected.values, normalized.scale)
+        tokens, scale = self.normalize(activations)
+        selected = self.encode_normalized(tokens)
+        if self.shape.has_skip:
+            scale = scale._replace(skip=tokens @ self.W_skip.T)
+        return Codes(selected.indices, selected.values, scale)
 
-    def decode_normalized(self, selected: Selected) -> Float[Tensor, "n_tokens d_model"]:
+    def decode_normalized(self, selected: Selected) -> Float[Tensor, "n_tokens d_out"]:
         written = nn.functional.embedding_bag(
             selected.indices, self.W_dec, per_sample_weights=selected.values, mode="sum"
         )
         return written + self.b_dec
 
     @torch.no_grad()
-    def decode(self, codes: Codes) -> Float[Tensor, "n_tokens d_model"]:
+    def decode(self, codes: Codes) -> Float[Tensor, "n_tokens d_out"]:
         reconstruction = self.decode_normalized(Selected(codes.indices, codes.values))
         if codes.context is None:
             return reconstruction
+        if codes.context.skip is not None:
+            reconstruction = reconstruction + codes.context.skip
         return reconstruction * codes.context.deviation + codes.context.mean
-
-
-class ThresholdCoder(SparseCoder):
-    """A coder whose latents each have their own threshold; ``k`` is then no limit."""
-
-    def __init__(self, *, d_model: int, n_latents: int) -> None:
-        super().__init__(d_model=d_model, n_latents=n_latents, k=n_latents)
-        self.threshold = nn.Parameter(torch.zeros(n_latents), requires_grad=False)
-
-    def select(self, pre: Float[Tensor, "n_tokens n_latents"]) -> Selected:
-        return above_threshold(pre, self.threshold)
 
 
 def no_codes(tokens: Float[Tensor, "n_tokens d_model"]) -> Selected:
@@ -147,7 +197,11 @@ def join_selected(parts: list[Selected]) -> Selected:
 
 @torch.no_grad()
 def initialize_coder(coder: SparseCoder, generator: torch.Generator) -> None:
-    """Decoder rows drawn on the unit sphere, encoder rows equal to them: each latent reads what it writes."""
-    directions = torch.randn(coder.W_dec.shape, generator=generator, device=generator.device)
-    coder.W_dec.copy_(unit_rows(directions))
-    coder.W_enc.copy_(coder.W_dec)
+    """Encoder rows drawn on the unit sphere; decoder rows equal to them where the coder writes where it reads.
+
+    A coder that writes elsewhere starts with decoder rows of zero: at first it writes its bias alone.
+    """
+    directions = torch.randn(coder.W_enc.shape, generator=generator, device=generator.device)
+    coder.W_enc.copy_(unit_rows(directions))
+    if coder.shape.is_bias_tied:
+        coder.W_dec.copy_(coder.W_enc)

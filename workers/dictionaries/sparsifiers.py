@@ -1,8 +1,9 @@
 """Sparsifiers: which latents of a token stay on.
 
-``strongest`` is the exact top-k of ReLU(pre). On a CPU it works in two stages: an element of the top k lies in one of
-the k groups with the largest maxima, so only those groups are searched (research/clt_peers.md §3).
-``above_threshold`` keeps every latent above its own threshold. Both return rows of one width, padded with zeros.
+``strongest`` is the exact top-k of ReLU(pre), ``strongest_of_either_sign`` of |pre|, with signed values. On a CPU they
+work in two stages: an element of the top k lies in one of the k groups with the largest maxima, so only those groups
+are searched (research/clt_peers.md §3). ``above_threshold`` keeps every latent above its own threshold: JumpReLU, and
+with thresholds of zero ReLU. All return rows of one width, padded with zeros.
 """
 
 from __future__ import annotations
@@ -25,13 +26,23 @@ class Selected(NamedTuple):
 
 def strongest(pre: Float[Tensor, "n_tokens n_latents"], k: int) -> Selected:
     """The k largest of ReLU(pre) of each token, in no particular order."""
+    selected = largest(pre, k)
+    return Selected(selected.indices, selected.values.relu())
+
+
+def strongest_of_either_sign(pre: Float[Tensor, "n_tokens n_latents"], k: int) -> Selected:
+    """The k entries of each token farthest from zero, with their signs, in no particular order."""
+    indices = largest(pre.abs(), k).indices
+    return Selected(indices, pre.gather(1, indices))
+
+
+def largest(pre: Float[Tensor, "n_tokens n_latents"], k: int) -> Selected:
+    """The exact k largest entries of each token, in no particular order, whatever their sign."""
     group = 16 if pre.shape[1] >= WIDE else 8
     if pre.device.type == "cpu" and pre.shape[1] % group == 0 and pre.shape[1] // group >= 2 * k:
-        selected = grouped_top_k(pre, k, group)
-    else:
-        found = pre.topk(k, dim=1, sorted=False)
-        selected = Selected(found.indices, found.values)
-    return Selected(selected.indices, selected.values.relu())
+        return grouped_top_k(pre, k, group)
+    found = pre.topk(k, dim=1, sorted=False)
+    return Selected(found.indices, found.values)
 
 
 def grouped_top_k(pre: Float[Tensor, "n_tokens n_latents"], k: int, group: int) -> Selected:

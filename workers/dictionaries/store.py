@@ -1,13 +1,13 @@
 """Dictionaries as artefacts, and the one interface through which everything downstream uses them.
 
-A dictionary reads hookpoints and writes hookpoints (the same ones for an SAE, others for a transcoder), has a number
-of latents per hookpoint it reads, and one or two poles. A kind that is not made of one coder per hookpoint, such as a
-cross-layer transcoder, is another class with the methods of ``Dictionary``, chosen in ``load_dictionary``.
+A dictionary reads hookpoints and writes hookpoints, pairwise: the same ones for an SAE, others for a transcoder. It has
+a number of latents per hookpoint it reads, and one or two poles. Most kinds are one coder per hookpoint
+(``CoderDictionary``); a kind that is not has another class with the methods of ``Dictionary``, named in ``LOADERS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -16,13 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.artifacts import Artifact, ArtifactError, ArtifactWriter
-from workers.dictionaries.sparse_coder import Codes, SparseCoder, ThresholdCoder
+from workers.dictionaries.sparse_coder import CoderShape, Codes, SparseCoder
 
-TRAINED_KINDS = ("topk_sae",)
+CODER_KINDS = ("topk_sae", "batch_topk_sae", "jumprelu_sae", "relu_sae", "transcoder")
 CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
 DESCRIPTION = "dictionary.json"
 WEIGHTS = "weights.safetensors"
-NORMALIZATION = "each token to zero mean and unit deviation (ddof 1, epsilon 1e-5)"
 POSITIVE, NEGATIVE = "positive", "negative"
 
 
@@ -30,6 +29,7 @@ class Dictionary(Protocol):
     """What everything downstream knows of a dictionary."""
 
     digest: str
+    description: DictionaryDescription
 
     @property
     def kind(self) -> str: ...
@@ -40,23 +40,31 @@ class Dictionary(Protocol):
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The hookpoints whose activations are reconstructed."""
+        """The hookpoints whose activations are reconstructed; the i-th goes with the i-th read."""
 
     @property
     def poles(self) -> tuple[str, ...]:
         """('positive',), or both where a latent's value may be negative."""
 
-    def n_latents(self, hookpoint: str) -> int: ...
+    def n_latents(self, hookpoint: str) -> int:
+        """How many latents read there."""
+
+    def n_encoder_weights(self, hookpoint: str) -> int:
+        """How many products encoding one token costs there."""
+
+    def writes_of(self, hookpoint: str) -> tuple[str, ...]:
+        """The hookpoints that the latents which read there write at; one, but for a cross-layer transcoder."""
 
     def encode(self, hookpoint: str, activations: Float[Tensor, "n_tokens d_model"]) -> Codes: ...
 
-    def decode(self, hookpoint: str, codes: Codes) -> Float[Tensor, "n_tokens d_model"]:
-        """What codes of this hookpoint write at the hookpoint that goes with it."""
+    def decode(self, codes: Mapping[str, Codes]) -> dict[str, Tensor]:
+        """What codes, given by the hookpoint they were read at, write by hookpoint, biases included."""
 
     def reconstruct(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """From activations at every hookpoint read to reconstructions at every hookpoint written."""
 
-    def decoder_directions(self, hookpoint: str) -> Float[Tensor, "n_latents d_model"]: ...
+    def decoder_directions(self, hookpoint: str, write: str = "") -> Float[Tensor, "n_latents d_out"]:
+        """What the latents that read at a hookpoint write, by default at the hookpoint that goes with it."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +81,17 @@ class DictionaryDescription:
     poles: tuple[str, ...] = (POSITIVE,)
     n_trained_tokens: int = 0
     controls: str = ""
+    origin: str = ""  # where an imported dictionary came from
 
     def __post_init__(self) -> None:
-        known = TRAINED_KINDS + CONTROL_KINDS
-        if self.kind not in known:
-            raise ValueError(f"The dictionary kind '{self.kind}' is unknown; it can be {', '.join(known)}.")
+        if self.kind not in LOADERS:
+            raise ValueError(f"The dictionary kind '{self.kind}' is unknown; it can be {', '.join(LOADERS)}.")
+        if len(self.reads) != len(self.writes):
+            raise ValueError("A dictionary writes at as many hookpoints as it reads.")
 
 
 class CoderDictionary:
-    """A dictionary of one coder per hookpoint, which writes where it reads."""
+    """A dictionary of one coder per pair of hookpoints."""
 
     def __init__(self, description: DictionaryDescription, coders: Mapping[str, SparseCoder], digest: str = "") -> None:
         self.description = description
@@ -110,14 +120,20 @@ class CoderDictionary:
     def encode(self, hookpoint: str, activations: Float[Tensor, "n_tokens d_model"]) -> Codes:
         return self.coders[hookpoint].encode(activations)
 
-    def decode(self, hookpoint: str, codes: Codes) -> Float[Tensor, "n_tokens d_model"]:
-        return self.coders[hookpoint].decode(codes)
+    def n_encoder_weights(self, hookpoint: str) -> int:
+        return self.coders[hookpoint].W_enc.numel()
+
+    def writes_of(self, hookpoint: str) -> tuple[str, ...]:
+        return (self.writes[self.reads.index(hookpoint)],)
+
+    def decode(self, codes: Mapping[str, Codes]) -> dict[str, Tensor]:
+        return {self.writes_of(read)[0]: self.coders[read].decode(found) for read, found in codes.items()}
 
     def reconstruct(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        pairs = zip(self.reads, self.writes, strict=True)
-        return {write: self.decode(read, self.encode(read, activations[read])) for read, write in pairs}
+        return self.decode({read: self.encode(read, activations[read]) for read in self.reads})
 
-    def decoder_directions(self, hookpoint: str) -> Float[Tensor, "n_latents d_model"]:
+    def decoder_directions(self, hookpoint: str, write: str = "") -> Float[Tensor, "n_latents d_out"]:
+        assert write in ("", *self.writes_of(hookpoint)), write
         return self.coders[hookpoint].W_dec.detach()
 
     def to(self, device: str) -> CoderDictionary:
@@ -142,46 +158,45 @@ def write_coders(writer: ArtifactWriter, description: DictionaryDescription, cod
     sizes = {
         "n_latents": {hookpoint: coder.n_latents for hookpoint, coder in coders.items()},
         "d_model": {hookpoint: coder.d_model for hookpoint, coder in coders.items()},
-        "k": {hookpoint: coder_k(coder) for hookpoint, coder in coders.items()},
-        "selection": {hookpoint: selection_name(coder) for hookpoint, coder in coders.items()},
-        "normalization": NORMALIZATION,
+        "coders": {hookpoint: coder.shape.to_json() for hookpoint, coder in coders.items()},
     }
     writer.write_json(DESCRIPTION, asdict(description) | sizes)
 
 
-def selection_name(coder: SparseCoder) -> str:
-    return "threshold" if isinstance(coder, ThresholdCoder) else "topk"
-
-
-def coder_k(coder: SparseCoder) -> int | None:
-    return None if isinstance(coder, ThresholdCoder) else coder.k
-
-
-def load_dictionary(artifact: Artifact, device: str = "cpu") -> CoderDictionary:
+def load_dictionary(artifact: Artifact, device: str = "cpu") -> Dictionary:
     """The dictionary of an artefact; raises ArtifactError if the artefact is none, or of a kind not known here."""
     if artifact.kind != "dictionary":
         raise ArtifactError(f"The artefact {artifact.digest[:12]} is of kind {artifact.kind}, not dictionary.")
     record = artifact.json(DESCRIPTION)
-    if record["kind"] not in TRAINED_KINDS + CONTROL_KINDS:
+    if record["kind"] not in LOADERS:
         raise ArtifactError(
             f"The dictionary {artifact.digest[:12]} is of kind '{record['kind']}', which this version cannot load; "
             "update Vitrine."
         )
-    tensors = load_file(artifact.path(WEIGHTS))
-    coders = {hookpoint: load_coder_weights(record, hookpoint, tensors) for hookpoint in record["reads"]}
+    return LOADERS[record["kind"]](artifact, record, device)
+
+
+def read_description(record: Mapping[str, Any]) -> DictionaryDescription:
+    """The description among the facts of ``dictionary.json``."""
     names = DictionaryDescription.__dataclass_fields__
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.items() if key in names
     }
-    return CoderDictionary(DictionaryDescription(**values), coders, artifact.digest).to(device)
+    return DictionaryDescription(**values)
 
 
-def load_coder_weights(record: Mapping[str, Any], hookpoint: str, tensors: Mapping[str, Tensor]) -> SparseCoder:
-    d_model, n_latents = record["d_model"][hookpoint], record["n_latents"][hookpoint]
-    coder: SparseCoder
-    if record["selection"][hookpoint] == "threshold":
-        coder = ThresholdCoder(d_model=d_model, n_latents=n_latents)
-    else:
-        coder = SparseCoder(d_model=d_model, n_latents=n_latents, k=record["k"][hookpoint])
-    coder.load_state_dict({name: tensors[f"{hookpoint}.{name}"] for name in coder.state_dict()})
-    return coder.requires_grad_(False)
+def load_coder_dictionary(artifact: Artifact, record: Mapping[str, Any], device: str) -> CoderDictionary:
+    if "coders" not in record:
+        raise ArtifactError(f"The dictionary {artifact.digest[:12]} is of an older version of Vitrine; make it again.")
+    tensors = load_file(artifact.path(WEIGHTS))
+    coders = {}
+    for hookpoint in record["reads"]:
+        coder = SparseCoder(CoderShape(**record["coders"][hookpoint]))
+        coder.load_state_dict({name: tensors[f"{hookpoint}.{name}"] for name in coder.state_dict()})
+        coders[hookpoint] = coder.requires_grad_(False)
+    return CoderDictionary(read_description(record), coders, artifact.digest).to(device)
+
+
+LOADERS: dict[str, Callable[[Artifact, Mapping[str, Any], str], Dictionary]] = dict.fromkeys(
+    (*CODER_KINDS, *CONTROL_KINDS), load_coder_dictionary
+)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.dictionaries.losses import AuxK, topk_loss
-from workers.dictionaries.sparse_coder import SparseCoder, initialize_coder, normalize_tokens, unit_rows
+from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens, unit_rows
 from workers.dictionaries.sparse_step import StepResult, count_active, sparse_gradients
 
 STATE_TENSORS = "state.safetensors"
@@ -103,7 +103,7 @@ def start_training(
     """A fresh state; ``widths`` gives d_model of each hookpoint. Each hookpoint draws from its own stream."""
     coders = {}
     for position, (hookpoint, d_model) in enumerate(widths.items()):
-        coder = SparseCoder(d_model=d_model, n_latents=n_latents, k=config.k)
+        coder = SparseCoder(CoderShape(d_model, n_latents, config.k))
         initialize_coder(coder, torch.Generator().manual_seed(1_000_003 * seed + position))
         coders[hookpoint] = wrap_coder(coder.to(device), config)
     return TrainingState(coders, device=torch.device(device))
@@ -208,7 +208,7 @@ def load_state(folder: Path, config: TrainingConfig, device: str = "cpu") -> Tra
 
 def load_coder(tensors: Mapping[str, Tensor], hookpoint: str, config: TrainingConfig, device: str) -> CoderTraining:
     n_latents, d_model = tensors[f"{hookpoint}.W_enc"].shape
-    coder = SparseCoder(d_model=d_model, n_latents=n_latents, k=config.k).to(device)
+    coder = SparseCoder(CoderShape(d_model, n_latents, config.k)).to(device)
     training = wrap_coder(coder, config)
     training.tokens_since_fired.copy_(tensors[f"{hookpoint}.tokens_since_fired"])
     for name in TRAINED:

@@ -28,7 +28,7 @@ from workers.dictionaries.alignment import (
     null_cosines,
     percentiles,
 )
-from workers.dictionaries.store import CoderDictionary
+from workers.dictionaries.store import Dictionary
 from workers.stages.configs import AlignDictionariesConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import FLOPS_PER_WEIGHT, open_dictionary, units_per_chunk
@@ -96,14 +96,14 @@ def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, 
     return {"artifacts": [writer.digest]}
 
 
-def open_both(config: AlignDictionariesConfig, context: StageContext) -> tuple[CoderDictionary, CoderDictionary]:
+def open_both(config: AlignDictionariesConfig, context: StageContext) -> tuple[Dictionary, Dictionary]:
     first, second = open_dictionary(config.dictionary, context), open_dictionary(config.other, context)
     if first.description.vision_model != second.description.vision_model:
         raise ValueError("The dictionaries belong to different vision models; their directions cannot be compared.")
     return first, second
 
 
-def hookpoints_of(config: AlignDictionariesConfig, first: CoderDictionary, second: CoderDictionary) -> tuple[str, ...]:
+def hookpoints_of(config: AlignDictionariesConfig, first: Dictionary, second: Dictionary) -> tuple[str, ...]:
     """Those asked for, or all that both dictionaries read."""
     shared = tuple(hookpoint for hookpoint in first.reads if hookpoint in second.reads)
     missing = [hookpoint for hookpoint in config.hookpoints if hookpoint not in shared]
@@ -142,7 +142,7 @@ def parts_of(context: StageContext) -> Iterator[dict[str, Tensor]]:
         yield load_file(context.chunk(index) / PART)
 
 
-def null_of(config: AlignDictionariesConfig, hookpoint: str, among: CoderDictionary) -> Tensor:
+def null_of(config: AlignDictionariesConfig, hookpoint: str, among: Dictionary) -> Tensor:
     """What random directions reach among as many random ones as this dictionary has."""
     shape = among.decoder_directions(hookpoint).shape
     return null_cosines(shape[0], shape[1], generator_of(config.seed, "null", f"{shape[0]}x{shape[1]}"))
@@ -187,7 +187,7 @@ def summary(found: Nearest, null: Tensor, n_bins: int) -> dict[str, Any]:
     }
 
 
-def describe(config: AlignDictionariesConfig, first: CoderDictionary, second: CoderDictionary) -> dict[str, Any]:
+def describe(config: AlignDictionariesConfig, first: Dictionary, second: Dictionary) -> dict[str, Any]:
     return {
         "dictionary_a": first.digest,
         "dictionary_b": second.digest,

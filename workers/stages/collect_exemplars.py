@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workers.activations import FORWARD_BATCH, image_activations
-from workers.dictionaries.store import POSITIVE, CoderDictionary, pole_codes
+from workers.dictionaries.store import POSITIVE, Dictionary, pole_codes
 from workers.exemplars.accumulator import ExemplarAccumulator, ExemplarSettings, load_accumulator, merge_all
 from workers.exemplars.logit_lens import promoted_classes
 from workers.readouts import Readout, class_directions, load_readout
@@ -93,7 +93,7 @@ def finish(config: CollectExemplarsConfig, context: StageContext) -> dict[str, l
     return {"artifacts": digests}
 
 
-def places_of(dictionary: int, loaded: CoderDictionary) -> Iterator[Place]:
+def places_of(dictionary: int, loaded: Dictionary) -> Iterator[Place]:
     for hookpoint in loaded.reads:
         for pole in loaded.poles:
             yield Place(dictionary, hookpoint, pole)
@@ -102,7 +102,7 @@ def places_of(dictionary: int, loaded: CoderDictionary) -> Iterator[Place]:
 def collect(
     images: Tensor,
     activations: Mapping[str, Tensor],
-    dictionaries: Sequence[CoderDictionary],
+    dictionaries: Sequence[Dictionary],
     accumulators: Mapping[Place, ExemplarAccumulator],
 ) -> None:
     """Take one batch of images into every accumulator; each hookpoint is encoded once per dictionary."""
@@ -116,7 +116,7 @@ def collect(
 def take_up(
     config: CollectExemplarsConfig,
     previous: int,
-    dictionaries: Sequence[CoderDictionary],
+    dictionaries: Sequence[Dictionary],
     model: VisionModel,
     context: StageContext,
 ) -> dict[Place, ExemplarAccumulator]:
@@ -143,7 +143,7 @@ def last_of_lanes(context: StageContext) -> list[int]:
 
 
 def write_exemplars(
-    config: CollectExemplarsConfig, context: StageContext, number: int, dictionary: CoderDictionary, model: VisionModel
+    config: CollectExemplarsConfig, context: StageContext, number: int, dictionary: Dictionary, model: VisionModel
 ) -> str:
     asked = {
         "image_set": config.image_set, "dictionary": dictionary.digest, "readout": config.readout,
@@ -167,7 +167,7 @@ def write_exemplars(
     return writer.digest
 
 
-def describe(config: CollectExemplarsConfig, dictionary: CoderDictionary, model: VisionModel) -> dict[str, Any]:
+def describe(config: CollectExemplarsConfig, dictionary: Dictionary, model: VisionModel) -> dict[str, Any]:
     return {
         "dictionary": dictionary.digest,
         "image_set": config.image_set,
@@ -185,7 +185,7 @@ def open_readout(config: CollectExemplarsConfig, context: StageContext) -> Reado
     return load_readout(context.store.open(config.readout, kind="readout")) if config.readout else None
 
 
-def logit_tensors(dictionary: CoderDictionary, place: Place, directions: Tensor | None) -> dict[str, Tensor]:
+def logit_tensors(dictionary: Dictionary, place: Place, directions: Tensor | None) -> dict[str, Tensor]:
     """The logit lens where there is a readout and the decoder writes into the residual stream's width."""
     written = dictionary.decoder_directions(place.hookpoint).cpu()
     if directions is None or directions.shape[1] != written.shape[1]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workers.activations import FORWARD_BATCH, image_activations
 from workers.dictionaries.quality import QualityAccumulator
-from workers.dictionaries.store import CoderDictionary
+from workers.dictionaries.store import Dictionary
 from workers.stages.configs import EvaluateDictionaryConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import (
@@ -83,7 +83,7 @@ def spread_evenly(n_images: int, n_chosen: int) -> list[int]:
     return [i * n_images // n for i in range(n)]
 
 
-def fresh_accumulators(dictionary: CoderDictionary, model: VisionModel) -> dict[str, QualityAccumulator]:
+def fresh_accumulators(dictionary: Dictionary, model: VisionModel) -> dict[str, QualityAccumulator]:
     return {
         read: QualityAccumulator(
             d_model=model.width_of(write),
@@ -95,11 +95,11 @@ def fresh_accumulators(dictionary: CoderDictionary, model: VisionModel) -> dict[
 
 
 def measure(
-    dictionary: CoderDictionary, activations: Mapping[str, Tensor], accumulators: Mapping[str, QualityAccumulator]
+    dictionary: Dictionary, activations: Mapping[str, Tensor], accumulators: Mapping[str, QualityAccumulator]
 ) -> None:
     for read, write in zip(dictionary.reads, dictionary.writes, strict=True):
         codes = dictionary.encode(read, activations[read].flatten(0, 1))
-        reconstruction = dictionary.decode(read, codes).view_as(activations[write])
+        reconstruction = dictionary.decode({read: codes})[write].view_as(activations[write])
         accumulators[read].update(activations[write], reconstruction, codes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workers.dictionaries.store import CoderDictionary, load_dictionary
+from workers.dictionaries.store import Dictionary, load_dictionary
 from workers.images import ImageSetReader
 from workers.stages.context import StageContext
 from workers.vision_model import VisionModel, load_vision_model
@@ -23,11 +23,11 @@ def open_model(digest: str, context: StageContext) -> VisionModel:
     return load_vision_model(context.store.open(digest, kind="vision-model"), context.device)
 
 
-def open_dictionary(digest: str, context: StageContext) -> CoderDictionary:
+def open_dictionary(digest: str, context: StageContext) -> Dictionary:
     return load_dictionary(context.store.open(digest, kind="dictionary"), context.device)
 
 
-def open_dictionaries(digests: Sequence[str], context: StageContext) -> list[CoderDictionary]:
+def open_dictionaries(digests: Sequence[str], context: StageContext) -> list[Dictionary]:
     """Dictionaries of one vision model; raises ValueError if they are of several."""
     dictionaries = [open_dictionary(digest, context) for digest in digests]
     models = {dictionary.description.vision_model for dictionary in dictionaries}
@@ -38,7 +38,7 @@ def open_dictionaries(digests: Sequence[str], context: StageContext) -> list[Cod
     return dictionaries
 
 
-def hookpoints_read(dictionaries: Sequence[CoderDictionary]) -> list[str]:
+def hookpoints_read(dictionaries: Sequence[Dictionary]) -> list[str]:
     """Every hookpoint that some dictionary reads or writes, each once, in order of appearance."""
     names = [name for dictionary in dictionaries for name in (*dictionary.reads, *dictionary.writes)]
     return list(dict.fromkeys(names))
@@ -50,9 +50,9 @@ def forward_flops(model: VisionModel) -> float:
     return float(FLOPS_PER_WEIGHT * model.n_tokens * weights)
 
 
-def encoder_flops(model: VisionModel, dictionaries: Sequence[CoderDictionary]) -> float:
+def encoder_flops(model: VisionModel, dictionaries: Sequence[Dictionary]) -> float:
     """Operations of encoding one image with every dictionary."""
-    weights = sum(coder.W_enc.numel() for dictionary in dictionaries for coder in dictionary.coders.values())
+    weights = sum(one.n_encoder_weights(hookpoint) for one in dictionaries for hookpoint in one.reads)
     return float(FLOPS_PER_WEIGHT * model.n_tokens * weights)
 
 

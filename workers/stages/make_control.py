@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workers.activations import ActivationStream, activation_batches
 from workers.dictionaries.controls import UNCALIBRATED, make_control
-from workers.dictionaries.sparse_coder import SparseCoder, ThresholdCoder
+from workers.dictionaries.sparse_coder import CoderShape, SparseCoder
 from workers.dictionaries.store import CoderDictionary, write_coders
 from workers.stages.configs import MakeControlConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
@@ -29,7 +29,7 @@ FLOAT_BYTES = 4
 
 def plan(config: MakeControlConfig, context: StageContext) -> list[ChunkPlan]:
     """One forward pass serves as many hookpoints as memory holds the tokens of."""
-    dictionary = open_dictionary(config.dictionary, context)
+    dictionary = open_coders(config, context)
     n_tokens = n_calibration_tokens(config, dictionary)
     width = max(coder.d_model for coder in dictionary.coders.values())
     at_once = max(1, HELD_BYTES // (FLOAT_BYTES * n_tokens * width))
@@ -38,7 +38,7 @@ def plan(config: MakeControlConfig, context: StageContext) -> list[ChunkPlan]:
 
 
 def execute(config: MakeControlConfig, payload: dict[str, Any], context: StageContext) -> None:
-    dictionary = open_dictionary(config.dictionary, context)
+    dictionary = open_coders(config, context)
     activations = calibration_tokens(config, payload["hookpoints"], dictionary, context)
     for hookpoint, tokens in activations.items():
         context.raise_if_cancelled()
@@ -49,7 +49,7 @@ def execute(config: MakeControlConfig, payload: dict[str, Any], context: StageCo
 
 
 def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[str]]:
-    target = open_dictionary(config.dictionary, context)
+    target = open_coders(config, context)
     paths = {p.stem: p for c in range(context.n_chunks) for p in context.chunk(c).glob("*.safetensors")}
     coders = {hookpoint: load_control(paths[hookpoint], target.coders[hookpoint]) for hookpoint in target.reads}
     description = replace(
@@ -70,6 +70,13 @@ def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[s
         n_tokens = 0 if config.kind in UNCALIBRATED else n_calibration_tokens(config, target)
         writer.write_json("calibration.json", {"image_set": config.image_set, "n_tokens": n_tokens})
     return {"artifacts": [writer.digest]}
+
+
+def open_coders(config: MakeControlConfig, context: StageContext) -> CoderDictionary:
+    dictionary = open_dictionary(config.dictionary, context)
+    if not isinstance(dictionary, CoderDictionary):
+        raise ValueError(f"A dictionary of kind '{dictionary.kind}' has no such control.")
+    return dictionary
 
 
 def n_calibration_tokens(config: MakeControlConfig, dictionary: CoderDictionary) -> int:
@@ -106,10 +113,7 @@ def control_generator(config: MakeControlConfig, hookpoint: str) -> torch.Genera
 def load_control(path: Path, target: SparseCoder) -> SparseCoder:
     weights = load_file(path)
     n_latents, d_model = weights["W_enc"].shape
-    coder: SparseCoder
-    if "threshold" in weights:
-        coder = ThresholdCoder(d_model=d_model, n_latents=n_latents)
-    else:
-        coder = SparseCoder(d_model=d_model, n_latents=n_latents, k=target.k)
+    shape = CoderShape(d_model, n_latents, n_latents, selection="threshold") if "threshold" in weights else target.shape
+    coder = SparseCoder(shape)
     coder.load_state_dict(weights)
     return coder

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workers.dictionaries.controls import latent_densities, make_control, matched_densities
 from workers.dictionaries.losses import dense_codes
-from workers.dictionaries.sparse_coder import SparseCoder, ThresholdCoder, initialize_coder, normalize_tokens
+from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens
 from workers.dictionaries.sparsifiers import Selected
 
 N_TOKENS, D_MODEL = 4000, 16
@@ -16,7 +16,7 @@ N_TOKENS, D_MODEL = 4000, 16
 
 @pytest.fixture(scope="module")
 def target() -> SparseCoder:
-    coder = SparseCoder(d_model=D_MODEL, n_latents=64, k=4)
+    coder = SparseCoder(CoderShape(d_model=D_MODEL, n_latents=64, k=4))
     initialize_coder(coder, torch.Generator().manual_seed(0))
     with torch.no_grad():
         coder.W_enc.mul_(torch.linspace(0.2, 1.5, 64)[:, None])
@@ -43,7 +43,7 @@ def test_the_residual_basis_reads_the_dimensions_of_the_normalized_token(
     target: SparseCoder, activations: Tensor
 ) -> None:
     control = make_control("residual_basis", target, activations, torch.Generator().manual_seed(2))
-    assert isinstance(control, ThresholdCoder)
+    assert control.shape.selection == "threshold"
     tokens = normalize_tokens(activations[:50]).tokens
     expected = torch.where(tokens > control.threshold, tokens, 0.0)
     found = dense_codes(Selected(*control.encode(activations[:50])[:2]), D_MODEL)

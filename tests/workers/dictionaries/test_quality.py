@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.dictionaries.quality import QualityAccumulator, VarianceSums
-from workers.dictionaries.sparse_coder import Codes, SparseCoder, initialize_coder
+from workers.dictionaries.sparse_coder import CoderShape, Codes, SparseCoder, initialize_coder
 
 D_MODEL, N_TOKENS, N_PREFIX = 8, 5, 2
 
@@ -19,7 +19,7 @@ def activations(n_images: int = 12) -> Tensor:
 
 
 def coder() -> SparseCoder:
-    made = SparseCoder(d_model=D_MODEL, n_latents=32, k=3)
+    made = SparseCoder(CoderShape(d_model=D_MODEL, n_latents=32, k=3))
     initialize_coder(made, torch.Generator().manual_seed(1))
     return made
 

@@ -7,9 +7,9 @@ import torch
 
 from workers.dictionaries.losses import dense_codes
 from workers.dictionaries.sparse_coder import (
+    CoderShape,
     Codes,
     SparseCoder,
-    ThresholdCoder,
     initialize_coder,
     normalize_tokens,
 )
@@ -24,7 +24,7 @@ def test_tokens_are_normalized_with_the_unbiased_deviation() -> None:
 
 
 def test_a_coder_of_two_latents_by_hand() -> None:
-    coder = SparseCoder(d_model=2, n_latents=2, k=1)
+    coder = SparseCoder(CoderShape(d_model=2, n_latents=2, k=1))
     with torch.no_grad():
         coder.W_enc.copy_(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
         coder.W_dec.copy_(torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
@@ -35,7 +35,7 @@ def test_a_coder_of_two_latents_by_hand() -> None:
 
 
 def test_decoding_gives_back_the_scale_of_the_token() -> None:
-    coder = SparseCoder(d_model=4, n_latents=4, k=4)
+    coder = SparseCoder(CoderShape(d_model=4, n_latents=4, k=4))
     with torch.no_grad():
         coder.W_enc.copy_(torch.eye(4))
         coder.W_dec.copy_(torch.eye(4))
@@ -48,7 +48,7 @@ def test_decoding_gives_back_the_scale_of_the_token() -> None:
 
 
 def test_encoding_in_slices_equals_encoding_at_once() -> None:
-    coder = SparseCoder(d_model=8, n_latents=64, k=3)
+    coder = SparseCoder(CoderShape(d_model=8, n_latents=64, k=3))
     initialize_coder(coder, torch.Generator().manual_seed(0))
     activations = torch.randn(1100, 8, generator=torch.Generator().manual_seed(1))
     whole = dense_codes(Selected(*coder.encode(activations)[:2]), 64)
@@ -58,20 +58,20 @@ def test_encoding_in_slices_equals_encoding_at_once() -> None:
 
 
 def test_no_tokens_give_no_codes() -> None:
-    codes = SparseCoder(d_model=8, n_latents=64, k=3).encode(torch.zeros(0, 8))
+    codes = SparseCoder(CoderShape(d_model=8, n_latents=64, k=3)).encode(torch.zeros(0, 8))
     assert isinstance(codes, Codes)
     assert codes.indices.shape[0] == 0
 
 
 def test_initial_decoder_rows_have_unit_norm_and_equal_the_encoder() -> None:
-    coder = SparseCoder(d_model=8, n_latents=64, k=3)
+    coder = SparseCoder(CoderShape(d_model=8, n_latents=64, k=3))
     initialize_coder(coder, torch.Generator().manual_seed(0))
     torch.testing.assert_close(coder.W_dec.norm(dim=1), torch.ones(64))
     assert torch.equal(coder.W_enc, coder.W_dec)
 
 
 def test_a_threshold_coder_pads_slices_of_different_width() -> None:
-    coder = ThresholdCoder(d_model=2, n_latents=2)
+    coder = SparseCoder(CoderShape(d_model=2, n_latents=2, k=2, selection="threshold"))
     with torch.no_grad():
         coder.W_enc.copy_(torch.eye(2))
     tokens = torch.cat([torch.tensor([[1.0, -1.0]]).expand(512, 2), torch.tensor([[1.0, 1.0]])])
@@ -82,4 +82,4 @@ def test_a_threshold_coder_pads_slices_of_different_width() -> None:
 
 def test_a_wrong_k_is_refused() -> None:
     with pytest.raises(ValueError, match="k is 9"):
-        SparseCoder(d_model=2, n_latents=8, k=9)
+        SparseCoder(CoderShape(d_model=2, n_latents=8, k=9))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.dictionaries.losses import AuxK, topk_loss
-from workers.dictionaries.sparse_coder import SparseCoder, initialize_coder, normalize_tokens
+from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens
 from workers.dictionaries.sparse_step import sparse_gradients
 
 AUX = AuxK(weight=1 / 32, k=12)
@@ -15,7 +15,7 @@ AUX = AuxK(weight=1 / 32, k=12)
 
 def seeded_coder(n_latents: int = 128, d_model: int = 24, k: int = 5) -> SparseCoder:
     generator = torch.Generator().manual_seed(3)
-    coder = SparseCoder(d_model=d_model, n_latents=n_latents, k=k)
+    coder = SparseCoder(CoderShape(d_model=d_model, n_latents=n_latents, k=k))
     initialize_coder(coder, generator)
     with torch.no_grad():
         coder.b_dec.copy_(0.3 * torch.randn(d_model, generator=generator))
@@ -69,7 +69,7 @@ def test_gradients_of_a_second_batch_do_not_hold_the_first() -> None:
 
 
 def test_firing_counts_leave_out_entries_of_value_zero() -> None:
-    coder = SparseCoder(d_model=2, n_latents=3, k=3)
+    coder = SparseCoder(CoderShape(d_model=2, n_latents=3, k=3))
     with torch.no_grad():
         coder.W_enc.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]))
     tokens = torch.tensor([[2.0, 0.0], [3.0, 1.0]])

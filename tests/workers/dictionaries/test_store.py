@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workers.artifacts import Artifact, ArtifactError, ArtifactStore
-from workers.dictionaries.sparse_coder import Codes, SparseCoder, ThresholdCoder, initialize_coder
+from workers.dictionaries.sparse_coder import CoderShape, Codes, SparseCoder, initialize_coder
 from workers.dictionaries.store import (
     NEGATIVE,
     POSITIVE,
@@ -33,8 +33,8 @@ DESCRIPTION = DictionaryDescription(
 
 def coders() -> dict[str, SparseCoder]:
     made: dict[str, SparseCoder] = {
-        "blocks.0": SparseCoder(d_model=8, n_latents=32, k=3),
-        "blocks.1.mlp.out": ThresholdCoder(d_model=6, n_latents=12),
+        "blocks.0": SparseCoder(CoderShape(d_model=8, n_latents=32, k=3)),
+        "blocks.1.mlp.out": SparseCoder(CoderShape(d_model=6, n_latents=12, k=12, selection="threshold")),
     }
     for seed, coder in enumerate(made.values()):
         initialize_coder(coder, torch.Generator().manual_seed(seed))
@@ -66,7 +66,7 @@ def test_a_dictionary_read_back_encodes_and_decodes_as_before(artifact: Artifact
         found, expected = dictionary.encode(hookpoint, activations[hookpoint]), coder.encode(activations[hookpoint])
         assert torch.equal(found.values, expected.values)
         assert torch.equal(found.indices, expected.indices)
-        assert torch.equal(dictionary.decode(hookpoint, found), coder.decode(expected))
+        assert torch.equal(dictionary.decode({hookpoint: found})[hookpoint], coder.decode(expected))
         assert torch.equal(dictionary.decoder_directions(hookpoint), coder.W_dec)
         assert torch.equal(dictionary.reconstruct(activations)[hookpoint], coder.decode(expected))
 
@@ -75,8 +75,8 @@ def test_the_record_names_sizes_and_selection(artifact: Artifact) -> None:
     record = artifact.json("dictionary.json")
     assert record["n_latents"] == {"blocks.0": 32, "blocks.1.mlp.out": 12}
     assert record["d_model"] == {"blocks.0": 8, "blocks.1.mlp.out": 6}
-    assert record["k"] == {"blocks.0": 3, "blocks.1.mlp.out": None}
-    assert record["selection"] == {"blocks.0": "topk", "blocks.1.mlp.out": "threshold"}
+    assert [record["coders"][h]["k"] for h in HOOKPOINTS] == [3, 12]
+    assert [record["coders"][h]["selection"] for h in HOOKPOINTS] == ["topk", "threshold"]
 
 
 def test_the_negative_pole_counts_what_lies_below_zero() -> None:
