@@ -1,0 +1,32 @@
+"""The stages a run can execute and their configs; free of torch and Django, so that forms can be built from them.
+
+Digests name artefacts. Each config rejects unknown keys (``config_from_dict``) and wrong values (``__post_init__``).
+"""
+
+from workers.stages.configs.base import ConfigError, parent, require, setting
+from workers.stages.configs.dictionaries import (
+    CONTROL_KINDS,
+    AlignDictionariesConfig,
+    CollectExemplarsConfig,
+    EvaluateDictionaryConfig,
+    MakeControlConfig,
+)
+from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
+from workers.stages.configs.registry import (
+    STAGES,
+    Stage,
+    StageConfig,
+    config_from_dict,
+    config_to_dict,
+    parent_digests,
+    run_request,
+)
+from workers.stages.configs.studies import FreezeStimuliConfig
+from workers.stages.configs.training import TrainDictionaryConfig
+
+__all__ = [
+    "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError", "EmbedImagesConfig",
+    "EvaluateDictionaryConfig", "FreezeStimuliConfig", "MakeControlConfig", "Stage", "StageConfig",
+    "TrainDictionaryConfig", "TrainModelConfig", "config_from_dict", "config_to_dict", "parent", "parent_digests",
+    "require", "run_request", "setting",
+]  # fmt: skip

@@ -1,0 +1,86 @@
+"""Configs of the stages that control, show, measure and compare dictionaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workers.stages.configs.base import PER_CHUNK_HELP, SEED_HELP, parent, require, setting
+
+CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
+
+
+@dataclass(frozen=True)
+class MakeControlConfig:
+    """A control dictionary at the hookpoints and densities of the dictionary it controls."""
+
+    dictionary: str = parent("Dictionary", "The dictionary to control for.")
+    image_set: str = parent("Image set", "The images on which densities are matched.")
+    kind: str = setting("random_directions", "Kind", "residual_basis, random_directions or untrained_dictionary.")
+    name: str = setting("", "Name", "Left empty, the kind is its name.")
+    n_tokens: int = setting(65_536, "Tokens", "How many activations the densities are matched on.")
+    seed: int = setting(0, "Seed", SEED_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
+
+    def __post_init__(self) -> None:
+        require(
+            self.kind in CONTROL_KINDS,
+            f"The control kind '{self.kind}' is unknown; it can be {', '.join(CONTROL_KINDS)}.",
+        )
+        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; densities need at least one token.")
+
+
+@dataclass(frozen=True)
+class CollectExemplarsConfig:
+    """One pass over an image set for several dictionaries of one vision model."""
+
+    image_set: str = parent("Image set", "The images among which exemplars are looked for.")
+    dictionaries: tuple[str, ...] = parent("Dictionaries", "One pass serves all of them; they read the same model.")
+    readout: str = setting("", "Readout", "Gives the class each feature promotes (logit lens).")
+    n_top: int = setting(24, "Top images", "Per feature; a sheet shows 16 patches and other images than theirs.")
+    images_per_chunk: int = setting(512, "Images per chunk", PER_CHUNK_HELP)
+    seed: int = setting(0, "Seed", SEED_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries", "readout")
+
+    def __post_init__(self) -> None:
+        require(len(self.dictionaries) > 0, "Name at least one dictionary.")
+        require(len(set(self.dictionaries)) == len(self.dictionaries), "Name each dictionary once.")
+        require(self.n_top >= 1, f"n_top is {self.n_top}; keep at least one image per feature.")
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
+
+
+@dataclass(frozen=True)
+class EvaluateDictionaryConfig:
+    """Quality of a dictionary on an image set: explained variance, L0, dead and dense latents."""
+
+    dictionary: str = parent("Dictionary")
+    image_set: str = parent("Image set", "Best images that the dictionary was not trained on.")
+    max_images: int = setting(2000, "Images at most")
+    images_per_chunk: int = setting(256, "Images per chunk", PER_CHUNK_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
+
+    def __post_init__(self) -> None:
+        require(self.max_images >= 1 and self.images_per_chunk >= 1, "Quality needs at least one image.")
+
+
+@dataclass(frozen=True)
+class AlignDictionariesConfig:
+    """Find for each latent its nearest in another dictionary, and draw pairs to show to people."""
+
+    dictionary: str = parent("Dictionary")
+    other: str = parent("Other dictionary", "Of the same vision model.")
+    hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Left empty: all that both dictionaries read.")
+    n_bins: int = setting(10, "Bins", "Equal ranges of the cosine between 0 and 1.")
+    pairs_per_bin: int = setting(50, "Pairs per bin", "At each hookpoint, as far as there are so many.")
+    seed: int = setting(0, "Seed", SEED_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "other")
+
+    def __post_init__(self) -> None:
+        require(self.dictionary != self.other, "Choose two different dictionaries.")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
+        require(1 <= self.n_bins <= 100, f"n_bins is {self.n_bins}; it must lie between 1 and 100.")
+        require(self.pairs_per_bin >= 1, "Draw at least one pair per bin.")

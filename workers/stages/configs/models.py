@@ -1,0 +1,47 @@
+"""Configs of the stages that make or read vision models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workers.stages.configs.base import PER_CHUNK_HELP, SEED_HELP, parent, require, setting
+
+
+@dataclass(frozen=True)
+class TrainModelConfig:
+    """Train a small ViT classifier from an image set."""
+
+    image_set: str = parent("Image set", "Its labels are what the model learns to tell.")
+    name: str = setting("small-vit", "Name", "What the model will be called.")
+    architecture: str = setting("vit_tiny_patch16_224", "Architecture", "timm's name of a vision transformer.")
+    image_size: int = setting(64, "Image size", "In pixels; a multiple of the patch size.")
+    patch_size: int = setting(8, "Patch size", "In pixels.")
+    depth: int = setting(6, "Blocks")
+    width: int = setting(128, "Width", "Of the residual stream.")
+    n_epochs: int = setting(20, "Epochs", "How often every image is seen.")
+    learning_rate: float = setting(1e-3, "Learning rate")
+    seed: int = setting(0, "Seed", SEED_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set",)
+
+    def __post_init__(self) -> None:
+        require(self.patch_size >= 1, "A patch is at least one pixel wide.")
+        require(self.image_size % self.patch_size == 0, "The image size must be a multiple of the patch size.")
+        require(self.n_epochs >= 1, "Training needs at least one epoch.")
+        require(self.depth >= 1 and self.width >= 1, "The model needs at least one block and a width above 0.")
+        require(self.learning_rate > 0, "The learning rate must be above 0.")
+
+
+@dataclass(frozen=True)
+class EmbedImagesConfig:
+    """Embed the images of a set, so that contrasts that look alike can be found."""
+
+    image_set: str = parent("Image set")
+    vision_model: str = parent("Vision model", "By which images are alike; best one that learned without labels.")
+    images_per_chunk: int = setting(512, "Images per chunk", PER_CHUNK_HELP)
+
+    parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
+
+    def __post_init__(self) -> None:
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")

@@ -1,0 +1,125 @@
+"""The stages by name, and configs from and to plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
+
+from workers.artifacts import ArtifactStore
+from workers.stages.configs.base import MOST_SEEDS, ConfigError, require
+from workers.stages.configs.dictionaries import (
+    AlignDictionariesConfig,
+    CollectExemplarsConfig,
+    EvaluateDictionaryConfig,
+    MakeControlConfig,
+)
+from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
+from workers.stages.configs.studies import FreezeStimuliConfig
+from workers.stages.configs.training import TrainDictionaryConfig
+
+StageConfig = (
+    TrainModelConfig
+    | TrainDictionaryConfig
+    | MakeControlConfig
+    | CollectExemplarsConfig
+    | EvaluateDictionaryConfig
+    | EmbedImagesConfig
+    | AlignDictionariesConfig
+    | FreezeStimuliConfig
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage by name: its config, the queue it runs on, the module that executes it and what its units are."""
+
+    name: str
+    config_class: type[StageConfig]
+    queue: str
+    executor: str
+    unit: str
+    is_started_by_hand: bool = True
+    revision: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What the stage does, in a sentence."""
+        return (self.config_class.__doc__ or self.name).split("\n")[0]
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
+        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens"),
+        Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
+        Stage(
+            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=2
+        ),
+        Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
+        Stage("embed-images", EmbedImagesConfig, "gpu", "workers.stages.embed_images", "images"),
+        Stage("align-dictionaries", AlignDictionariesConfig, "gpu", "workers.stages.align_dictionaries", "latents"),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
+    )
+}
+
+
+def config_from_dict(stage: str, values: Mapping[str, Any]) -> StageConfig:
+    """Build a stage's config; raises ConfigError for an unknown stage, key or value."""
+    require(stage in STAGES, f"There is no stage '{stage}'; the stages are {', '.join(STAGES)}.")
+    config_class: Any = STAGES[stage].config_class
+    names = [f.name for f in fields(config_class)]
+    unknown = sorted(set(values) - set(names))
+    require(not unknown, f"The stage {stage} has no setting '{', '.join(unknown)}'; it has {', '.join(names)}.")
+    kinds = {f.name: str(f.type) for f in fields(config_class)}
+    settled = {name: settled_value(name, kinds[name], value) for name, value in values.items()}
+    try:
+        config: StageConfig = config_class(**settled)
+    except TypeError as error:
+        missing = [f.name for f in fields(config_class) if f.default is MISSING and f.name not in values]
+        raise ConfigError(f"The config of {stage} is not complete: give {', '.join(missing)}.") from error
+    return config
+
+
+KINDS_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "tuple[str, ...]": "a list of texts",
+}
+
+
+def settled_value(name: str, kind: str, value: Any) -> Any:
+    """The value as its field's type; raises ConfigError if it is of another."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "float" and is_number:
+        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.")
+        return float(value)
+    if kind == "tuple[str, ...]" and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    fits = (kind == "int" and is_number and isinstance(value, int)) or (kind == "str" and isinstance(value, str))
+    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
+    if name == "seed":
+        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.")
+    return value
+
+
+def parent_digests(config: StageConfig) -> list[str]:
+    """The digests of the artefacts a config reads, in the order of its fields."""
+    digests: list[str] = []
+    for name in config.parent_fields:
+        value = getattr(config, name)
+        digests += [value] if isinstance(value, str) else list(value)
+    return [digest for digest in digests if digest]
+
+
+def config_to_dict(config: StageConfig) -> dict[str, Any]:
+    return asdict(config)
+
+
+def run_request(store: ArtifactStore, stage: str, config: StageConfig) -> str:
+    """The key under which a run's artefacts are found again, so that the same request computes nothing."""
+    revision = STAGES[stage].revision
+    return store.request_key(f"run:{stage}", revision, config_to_dict(config), parent_digests(config))
