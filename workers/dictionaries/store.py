@@ -20,6 +20,9 @@ from workers.dictionaries.sparse_coder import CoderShape, Codes, SparseCoder
 
 CODER_KINDS = ("topk_sae", "batch_topk_sae", "jumprelu_sae", "relu_sae", "transcoder")
 CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
+FEED_FORWARD_KINDS = ("ff_kv", "topk_ff_kv")
+RANDOM_TRANSFORMER = "random_transformer"
+CROSS_LAYER = "cross_layer_transcoder"
 DESCRIPTION = "dictionary.json"
 WEIGHTS = "weights.safetensors"
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -82,6 +85,7 @@ class DictionaryDescription:
     n_trained_tokens: int = 0
     controls: str = ""
     origin: str = ""  # where an imported dictionary came from
+    form: str = ""  # of a random_transformer: the kind of dictionary it is, of an untrained model
 
     def __post_init__(self) -> None:
         if self.kind not in LOADERS:
@@ -200,3 +204,25 @@ def load_coder_dictionary(artifact: Artifact, record: Mapping[str, Any], device:
 LOADERS: dict[str, Callable[[Artifact, Mapping[str, Any], str], Dictionary]] = dict.fromkeys(
     (*CODER_KINDS, *CONTROL_KINDS), load_coder_dictionary
 )
+
+
+def load_feed_forward(artifact: Artifact, record: Mapping[str, Any], device: str) -> Dictionary:
+    from workers.dictionaries import feed_forward
+
+    return feed_forward.load_feed_forward(artifact, record, device)
+
+
+def load_random_transformer(artifact: Artifact, record: Mapping[str, Any], device: str) -> Dictionary:
+    return LOADERS[record["form"]](artifact, record, device)
+
+
+LOADERS |= dict.fromkeys(FEED_FORWARD_KINDS, load_feed_forward) | {RANDOM_TRANSFORMER: load_random_transformer}
+
+
+def load_cross_layer(artifact: Artifact, record: Mapping[str, Any], device: str) -> Dictionary:
+    from workers.dictionaries import cross_layer
+
+    return cross_layer.load_cross_layer(artifact, record, device)
+
+
+LOADERS |= {CROSS_LAYER: load_cross_layer}
