@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from workers.benchmarks.report import report, say
-from workers.dictionaries.losses import topk_loss
+from workers.dictionaries.losses import Objective, plain_loss
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens
 from workers.dictionaries.training import (
     CoderTraining,
@@ -93,8 +93,8 @@ def plain_step(training: CoderTraining, tokens: Tensor, config: TrainingConfig, 
     """The same step by autograd: same loss, same fused Adam, same unit rows."""
     coder = training.coder
     training.optimizer.zero_grad()
-    dead = training.tokens_since_fired >= config.dead_after_tokens
-    topk_loss(coder, tokens, dead, config.aux).total(config.aux).backward()  # type: ignore[no-untyped-call]
+    dead, objective = training.tokens_since_fired >= config.dead_after_tokens, Objective(aux=config.aux)
+    plain_loss(coder, tokens, tokens, lambda fired: dead, objective).total(objective).backward()  # type: ignore[no-untyped-call]
     remove_parallel_gradient(coder)
     training.optimizer.step()
     with torch.no_grad():

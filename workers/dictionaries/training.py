@@ -1,55 +1,48 @@
-"""Training of TopK coders at several hookpoints, in chunks that resume to the same bytes.
+"""Training: one loop for every kind, several coders and several dictionaries from the same batches.
 
-A ``TrainingState`` is everything the next step needs: weights, Adam's moments, and how many tokens ago each latent
-last fired. It is saved as safetensors and json. One batch holds the tokens of every hookpoint, read in one forward
-pass. Decoder rows keep norm 1: the gradient along each row is removed before Adam's step, and the row is
-renormalized after it (research/rrm.md §1).
+A ``Trainable`` is what one optimizer trains: the coder of one hookpoint, or a cross-layer transcoder over all of them. A
+``TrainingState`` holds all trainables of a run and everything their next step needs; ``training_state`` saves it, so
+that a training goes on to the same bytes. One batch holds the tokens of every hookpoint, read in one forward pass.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from workers.dictionaries.losses import AuxK, topk_loss
-from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens, unit_rows
-from workers.dictionaries.sparse_step import StepResult, count_active, sparse_gradients
+from workers.dictionaries.losses import Objective
+from workers.dictionaries.sparse_step import StepResult
+from workers.dictionaries.step import Execution
 
-STATE_TENSORS = "state.safetensors"
-STATE_RECORD = "state.json"
-TRAINED = ("W_enc", "W_dec", "b_dec")
+SPARSITY_WARM_UP_SHARE = 0.1  # of the steps; a penalty in full force at once kills latents
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+Batch = Mapping[str, Float[Tensor, "n_tokens width"]]
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The recipe of a TopK coder. The defaults of AuxK are those of research/rrm.md §1."""
+    """How one trainable is trained. The defaults of AuxK are those of research/rrm.md §1."""
 
-    k: int
     learning_rate: float
     n_steps: int
     warm_up_steps: int = 0
     decay_steps: int = 0
-    aux_weight: float = 1 / 32
-    k_aux: int = 256
+    objective: Objective = field(default_factory=Objective)
+    clip_norm: float = 0.0
     dead_after_tokens: int = 60 * 4096
+    resample_at: tuple[int, ...] = ()
     log_every: int = 50
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         if self.n_steps < 1 or self.warm_up_steps + self.decay_steps > self.n_steps:
             raise ValueError(f"Warm-up and decay must fit into the {self.n_steps} steps of training.")
-
-    @property
-    def aux(self) -> AuxK:
-        return AuxK(self.aux_weight, self.k_aux)
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step counted from 0: linear up, constant, linear down towards 0."""
@@ -57,6 +50,11 @@ class TrainingConfig:
         left = self.n_steps - step
         down = left / (self.decay_steps + 1) if left <= self.decay_steps else 1.0
         return self.learning_rate * min(up, down)
+
+    def objective_at(self, step: int) -> Objective:
+        """What a step minimizes: the sparsity penalty rises over the first tenth of the steps."""
+        share = min(1.0, (step + 1) / max(1.0, SPARSITY_WARM_UP_SHARE * self.n_steps))
+        return self.objective._replace(sparsity_weight=share * self.objective.sparsity_weight)
 
 
 class Metrics(NamedTuple):
@@ -69,160 +67,131 @@ class Metrics(NamedTuple):
     dead_share: float
 
 
+class Trainable(Protocol):
+    """What one optimizer trains. A batch holds the activations as read, in single precision, on its device."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The weights that Adam changes, by name."""
+
+    def counters(self) -> dict[str, Tensor]:
+        """Everything else the next step depends on, by name; restored in place."""
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Give the weights their first values."""
+
+    def prepare(self, batch: Batch, config: TrainingConfig) -> None:
+        """Look at the first batch before the first step, to standardise by it, say."""
+
+    def gradients(self, batch: Batch, config: TrainingConfig, step: int) -> StepResult:
+        """Leave in ``.grad`` what Adam shall apply, clipped and projected."""
+
+    def after_step(self) -> None:
+        """Bring the weights back to where they must be: rows of norm 1, thresholds above 0."""
+
+    def measure(self, batch: Batch, result: StepResult, config: TrainingConfig) -> dict[str, Metrics]:
+        """Figures of a step by the hookpoint read."""
+
+    def resample(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Start dead latents anew; the rows of each weight that were, so that Adam forgets them."""
+
+
 OnMetrics = Callable[[str, int, Metrics], None]
-Batch = Mapping[str, Float[Tensor, "n_tokens d_model"]]
 
 
 @dataclass
-class CoderTraining:
-    """One coder on its way: weights, optimizer, and the tokens seen since each latent last fired."""
+class Training:
+    """A trainable, its recipe and its optimizer."""
 
-    coder: SparseCoder
+    trainable: Trainable
+    config: TrainingConfig
     optimizer: torch.optim.Adam
-    tokens_since_fired: Int[Tensor, " n_latents"]
-
-    def find_dead(self, fired: Int[Tensor, " n_latents"], n_tokens: int, limit: int) -> Bool[Tensor, " n_latents"]:
-        """Count this batch, then tell which latents have been silent for ``limit`` tokens or more."""
-        self.tokens_since_fired.add_(n_tokens).masked_fill_(fired > 0, 0)
-        return self.tokens_since_fired >= limit
 
 
 @dataclass
 class TrainingState:
-    """All coders of a run and how far they are."""
+    """All trainables of a run by label, and how far they are.
 
-    coders: dict[str, CoderTraining]
+    ``n_parts`` is into how many steps a batch is cut: 2 once memory has run out.
+    """
+
+    trainings: dict[str, Training]
     step: int = 0
     n_tokens: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    n_parts: int = 1
+
+    @property
+    def n_steps(self) -> int:
+        return max(training.config.n_steps for training in self.trainings.values())
+
+    @property
+    def log_every(self) -> int:
+        return min(training.config.log_every for training in self.trainings.values())
 
 
-def start_training(
-    widths: Mapping[str, int], n_latents: int, config: TrainingConfig, seed: int, device: str = "cpu"
-) -> TrainingState:
-    """A fresh state; ``widths`` gives d_model of each hookpoint. Each hookpoint draws from its own stream."""
-    coders = {}
-    for position, (hookpoint, d_model) in enumerate(widths.items()):
-        coder = SparseCoder(CoderShape(d_model, n_latents, config.k))
-        initialize_coder(coder, torch.Generator().manual_seed(1_000_003 * seed + position))
-        coders[hookpoint] = wrap_coder(coder.to(device), config)
-    return TrainingState(coders, device=torch.device(device))
+def wrap_trainable(trainable: Trainable, config: TrainingConfig) -> Training:
+    """With a fresh optimizer."""
+    weights = list(trainable.parameters().values())
+    return Training(trainable, config, torch.optim.Adam(weights, lr=config.learning_rate, fused=True))
 
 
-def wrap_coder(coder: SparseCoder, config: TrainingConfig) -> CoderTraining:
-    trained = [getattr(coder, name) for name in TRAINED]
-    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
-    return CoderTraining(coder, optimizer, torch.zeros(coder.n_latents, dtype=torch.long, device=coder.W_enc.device))
-
-
-def train_steps(
-    state: TrainingState, batches: Iterable[Batch], config: TrainingConfig, on_metrics: OnMetrics | None = None
-) -> None:
-    """One step per batch, up to ``config.n_steps`` in all."""
+def train_steps(state: TrainingState, batches: Iterable[Batch], on_metrics: OnMetrics | None = None) -> None:
+    """A step per batch (or per part of one) and trainable, up to the planned number; ``on_metrics`` hears of some."""
     for batch in batches:
-        if state.step >= config.n_steps:
+        if state.step >= state.n_steps:
             return
-        is_logged = on_metrics is not None and state.step % config.log_every == 0
-        for hookpoint, training in state.coders.items():
-            tokens = normalize_tokens(batch[hookpoint].to(state.device, torch.float32)).tokens
-            result = train_step(training, tokens, config, state.step)
-            if is_logged and on_metrics is not None:
-                on_metrics(hookpoint, state.step, measure(training, tokens, result, config))
+        for label, training in state.trainings.items():
+            own = own_batch(training.trainable, batch)
+            result, part = train_on(training, own, state)
+            if on_metrics is not None and state.step % state.log_every == 0:
+                for hookpoint, metrics in training.trainable.measure(part, result, training.config).items():
+                    on_metrics(f"{label}{hookpoint}", state.step, metrics)
         state.step += 1
         state.n_tokens += next(iter(batch.values())).shape[0]
 
 
-def train_step(
-    training: CoderTraining, tokens: Float[Tensor, "n_tokens d_model"], config: TrainingConfig, step: int
-) -> StepResult:
-    result = compute_gradients(training, tokens, config)
-    remove_parallel_gradient(training.coder)
+def train_on(training: Training, batch: Batch, state: TrainingState) -> tuple[StepResult, Batch]:
+    """The steps of one batch; the last one's result and tokens."""
+    if state.step == 0:
+        training.trainable.prepare(batch, training.config)
+    if state.step in training.config.resample_at:
+        forget_rows(training, training.trainable.resample(batch, state.step))
+    for part in parts_of(batch, state.n_parts):
+        result = train_step(training, part, state.step)
+    return result, part
+
+
+def train_step(training: Training, batch: Batch, step: int) -> StepResult:
+    result = training.trainable.gradients(batch, training.config, step)
     for group in training.optimizer.param_groups:
-        group["lr"] = config.rate_at(step)
+        group["lr"] = training.config.rate_at(step)
     training.optimizer.step()
-    with torch.no_grad():
-        training.coder.W_dec.copy_(unit_rows(training.coder.W_dec))
+    training.trainable.after_step()
     return result
 
 
-def compute_gradients(training: CoderTraining, tokens: Tensor, config: TrainingConfig) -> StepResult:
-    """The fast step on a CPU; plain autograd elsewhere, where dense products are cheap."""
+def own_batch(trainable: Trainable, batch: Batch) -> Batch:
+    names = dict.fromkeys((*trainable.reads, *trainable.writes))
+    return {name: batch[name].to(trainable.device, torch.float32) for name in names}
 
-    def find_dead(fired: Tensor) -> Tensor:
-        return training.find_dead(fired, tokens.shape[0], config.dead_after_tokens)
 
-    coder = training.coder
-    if tokens.device.type == "cpu":
-        return sparse_gradients(coder, tokens, find_dead, config.aux)
-    training.optimizer.zero_grad()
-    fired = count_active(coder.encode_normalized(tokens), coder.n_latents)
-    loss = topk_loss(coder, tokens, find_dead(fired), config.aux)
-    loss.total(config.aux).backward()  # type: ignore[no-untyped-call]
-    return StepResult(loss.reconstruction.detach(), loss.auxiliary.detach(), fired)
+def parts_of(batch: Batch, n_parts: int) -> Iterator[Batch]:
+    n_tokens = next(iter(batch.values())).shape[0]
+    size = -(-n_tokens // n_parts)
+    for start in range(0, n_tokens, size):
+        yield {name: tokens[start : start + size] for name, tokens in batch.items()}
 
 
 @torch.no_grad()
-def remove_parallel_gradient(coder: SparseCoder) -> None:
-    """Take from each decoder row's gradient its part along the row, which the renormalization would undo."""
-    assert coder.W_dec.grad is not None
-    along = (coder.W_dec.grad * coder.W_dec).sum(dim=1, keepdim=True)
-    coder.W_dec.grad.addcmul_(along, coder.W_dec, value=-1)
-
-
-def measure(training: CoderTraining, tokens: Tensor, result: StepResult, config: TrainingConfig) -> Metrics:
-    loss = float(result.reconstruction_loss)
-    variance = float((tokens - tokens.mean(dim=0)).square().mean())
-    dead = training.tokens_since_fired >= config.dead_after_tokens
-    return Metrics(
-        loss=loss,
-        auxiliary_loss=float(result.auxiliary_loss),
-        explained_variance=1 - loss / variance,
-        l0=int(result.fired.sum()) / tokens.shape[0],
-        dead_share=float(dead.float().mean()),
-    )
-
-
-def save_state(state: TrainingState, folder: Path) -> None:
-    tensors = {}
-    for hookpoint, training in state.coders.items():
-        tensors[f"{hookpoint}.tokens_since_fired"] = training.tokens_since_fired
-        for name in TRAINED:
-            weight = getattr(training.coder, name)
-            tensors[f"{hookpoint}.{name}"] = weight.detach()
-            moments = training.optimizer.state.get(weight, {})
-            tensors |= {f"{hookpoint}.{name}.{moment}": moments[moment] for moment in MOMENTS if moment in moments}
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / STATE_TENSORS)
-    record = {"step": state.step, "n_tokens": state.n_tokens, "hookpoints": list(state.coders)}
-    (folder / STATE_RECORD).write_text(json.dumps(record, sort_keys=True))
-
-
-def load_state(folder: Path, config: TrainingConfig, device: str = "cpu") -> TrainingState:
-    """The state ``save_state`` wrote; the next step is the one an undisturbed training would have taken."""
-    record = json.loads((folder / STATE_RECORD).read_text())
-    tensors = load_file(folder / STATE_TENSORS)
-    coders = {hookpoint: load_coder(tensors, hookpoint, config, device) for hookpoint in record["hookpoints"]}
-    for training in coders.values():
-        restore_optimizer_step(training.optimizer, record["step"])
-    return TrainingState(coders, record["step"], record["n_tokens"], torch.device(device))
-
-
-def load_coder(tensors: Mapping[str, Tensor], hookpoint: str, config: TrainingConfig, device: str) -> CoderTraining:
-    n_latents, d_model = tensors[f"{hookpoint}.W_enc"].shape
-    coder = SparseCoder(CoderShape(d_model, n_latents, config.k)).to(device)
-    training = wrap_coder(coder, config)
-    training.tokens_since_fired.copy_(tensors[f"{hookpoint}.tokens_since_fired"])
-    for name in TRAINED:
-        weight = getattr(coder, name)
-        with torch.no_grad():
-            weight.copy_(tensors[f"{hookpoint}.{name}"])
-        moments = {moment: tensors.get(f"{hookpoint}.{name}.{moment}") for moment in MOMENTS}
-        found = {moment: tensor.to(device) for moment, tensor in moments.items() if tensor is not None}
-        if found:
-            training.optimizer.state[weight] = found
-    return training
-
-
-def restore_optimizer_step(optimizer: torch.optim.Adam, step: int) -> None:
-    """Adam counts its steps for the bias correction; ours are the state's."""
-    for weight, moments in optimizer.state.items():
-        moments["step"] = torch.tensor(float(step), dtype=torch.float32, device=weight.device)
+def forget_rows(training: Training, rows: Mapping[str, Tensor]) -> None:
+    """Clear Adam's moments of these rows."""
+    weights = training.trainable.parameters()
+    for name, chosen in rows.items():
+        moments = training.optimizer.state.get(weights[name], {})
+        for moment in (moments[key] for key in MOMENTS if key in moments):
+            moment[chosen] = 0

@@ -1,0 +1,113 @@
+"""The active entries of codes as a CSR matrix, found in slices of rows with no dense latent axis for the whole batch.
+
+Where a token has its own k this is the coder's own selection. Where the number of active latents is free, an entry is
+kept that lies above its latent's floor: zero (ReLU), the lower edge of the straight-through window (JumpReLU), or a
+value somewhat below the batch's threshold (BatchTopK), guessed from a few tokens and lowered if it was too high, so
+that the largest k · n_tokens of the batch are exact.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workers.dictionaries.losses import Objective
+from workers.dictionaries.sparse_coder import ROWS, SparseCoder
+from workers.dictionaries.sparsifiers import Selected
+
+DENSE_SHARE = 1 / 16  # measured: from here on dense products are faster
+N_SAMPLED = 64  # tokens from which the batch's threshold is guessed
+MARGINS = (2, 8)  # how many times as many entries as wanted the guess lets pass; after that all that are positive
+
+
+class Entries(NamedTuple):
+    """Token by token: where each token's entries start, their latents and values, and which count as active."""
+
+    starts: Int[Tensor, " n_tokens_plus_1"]
+    latents: Int[Tensor, " n_entries"]
+    values: Float[Tensor, " n_entries"]
+    is_active: Bool[Tensor, " n_entries"]
+
+
+def encode_entries(
+    coder: SparseCoder, tokens: Float[Tensor, "n_tokens d_model"], objective: Objective
+) -> Entries | None:
+    """The entries of a batch of normalized tokens; None where more than ``DENSE_SHARE`` of the latents are on."""
+    kind = objective.activation
+    if kind in ("topk", "abs_topk"):
+        return entries_of(coder.encode_normalized(tokens))
+    if kind == "batch_topk":
+        return largest_of_batch(coder, tokens)
+    if kind == "relu":
+        return above_floor(coder, tokens, torch.zeros_like(coder.threshold))
+    found = above_floor(coder, tokens, (coder.threshold - objective.bandwidth / 2).clamp_min_(0))
+    if found is None:
+        return None
+    is_active = found.values > coder.threshold[found.latents]
+    return found._replace(is_active=is_active)
+
+
+def entries_of(selected: Selected) -> Entries:
+    """Rows of one width; entries of value 0 stay and are not active."""
+    n_tokens, k = selected.indices.shape
+    starts = torch.arange(0, n_tokens * k + 1, k, dtype=torch.int32)
+    values = selected.values.reshape(-1)
+    return Entries(starts, selected.indices.reshape(-1).int(), values, values != 0)
+
+
+def above_floor(
+    coder: SparseCoder, tokens: Float[Tensor, "n_tokens d_model"], floor: Float[Tensor, " n_latents"]
+) -> Entries | None:
+    """Every entry of pre above its latent's floor, which is no less than 0."""
+    n_tokens, n_latents = tokens.shape[0], coder.n_latents
+    buffer = tokens.new_empty(min(n_tokens, ROWS), n_latents)
+    offset, limit = coder.encoder_offset(), int(DENSE_SHARE * n_tokens * n_latents)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    n_entries = 0
+    for start in range(0, n_tokens, ROWS):
+        rows = tokens[start : start + ROWS]
+        pre = torch.addmm(offset, rows, coder.W_enc.T, out=buffer[: rows.shape[0]])
+        row, latent = (pre > floor).nonzero(as_tuple=True)
+        parts.append((torch.bincount(row, minlength=rows.shape[0]), latent.int(), pre[row, latent]))
+        n_entries += latent.numel()
+        if n_entries > limit:
+            return None
+    counts, latents, values = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Entries(row_starts(counts), latents, values, torch.ones_like(latents, dtype=torch.bool))
+
+
+def largest_of_batch(coder: SparseCoder, tokens: Float[Tensor, "n_tokens d_model"]) -> Entries | None:
+    """The k · n_tokens largest positive entries of the batch."""
+    n_wanted = coder.k * tokens.shape[0]
+    for margin in MARGINS:
+        guess = guess_threshold(coder, tokens, margin)
+        found = above_floor(coder, tokens, guess.expand(coder.n_latents))
+        if found is None or found.values.numel() == n_wanted:
+            return found
+        if found.values.numel() > n_wanted:
+            return keep_entries(found, found.values.topk(n_wanted, sorted=False).indices.sort().values)
+    return above_floor(coder, tokens, torch.zeros(coder.n_latents))
+
+
+def guess_threshold(coder: SparseCoder, tokens: Tensor, margin: int) -> Float[Tensor, ""]:
+    """What ``margin`` times as many entries as wanted exceed at a few tokens spread over the batch; at least 0."""
+    sample = tokens[:: max(1, tokens.shape[0] // N_SAMPLED)]
+    pre = coder.pre_activations(sample).flatten()
+    rank = min(margin * coder.k * sample.shape[0], pre.numel())
+    return pre.topk(rank, sorted=False).values.min().clamp_min(0)
+
+
+def keep_entries(entries: Entries, kept: Int[Tensor, " n_kept"]) -> Entries:
+    """Some entries, given in ascending order."""
+    is_kept = torch.zeros_like(entries.is_active).index_fill_(0, kept, True)
+    n_before = torch.nn.functional.pad(is_kept.cumsum(0), (1, 0))
+    return Entries(
+        n_before[entries.starts.long()].int(), entries.latents[kept], entries.values[kept], entries.is_active[kept]
+    )
+
+
+def row_starts(counts: Int[Tensor, " n_rows"]) -> Int[Tensor, " n_rows_plus_1"]:
+    return torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
