@@ -37,7 +37,17 @@ def hookpoint_names(module: Any) -> list[str]:
 def has_mlp(block: nn.Module) -> bool:
     """Whether the block has the MLP of two linear layers, and the place after layer scale, that timm's ViTs have."""
     is_known = isinstance(getattr(getattr(block, "mlp", None), "fc2", None), nn.Linear)
-    return is_known and isinstance(getattr(block, "ls2", None), nn.Module)
+    return is_known and after_layer_scale(block) is not None
+
+
+def after_layer_scale(block: nn.Module) -> nn.Module | None:
+    """What puts out that which the MLP adds to the residual stream; None where a norm comes after the MLP.
+
+    BEiT and EVA have their layer scale as a parameter; the drop path after it puts out what it is given.
+    """
+    has_parameter = hasattr(block, "gamma_2")
+    found = getattr(block, "drop_path2" if has_parameter else "ls2", None)
+    return found if isinstance(found, nn.Module) else None
 
 
 def block_of(hookpoint: str) -> int:
@@ -59,12 +69,13 @@ def find_place(model: Any, hookpoint: str) -> Place:
     block, part = module.blocks[number], hookpoint.rpartition(".mlp.")[2] if ".mlp." in hookpoint else ""
     if not part:
         return Place(block, is_input=False)
-    if not has_mlp(block):
+    after = after_layer_scale(block)
+    if not has_mlp(block) or after is None:
         raise ValueError(f"There is no '{hookpoint}': the blocks of this model have no MLP of two linear layers.")
     if part == "hidden":
         return Place(block.mlp.fc2, is_input=True)
     if part == "write":
-        return Place(block.ls2, is_input=False)
+        return Place(after, is_input=False)
     return Place(block.mlp, is_input=part == "in")
 
 

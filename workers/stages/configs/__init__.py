@@ -11,6 +11,7 @@ from workers.stages.configs.dictionaries import (
     EvaluateDictionaryConfig,
     MakeControlConfig,
 )
+from workers.stages.configs.feed_forward import ReadFeedForwardConfig
 from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
 from workers.stages.configs.registry import (
     STAGES,
@@ -26,7 +27,7 @@ from workers.stages.configs.training import TrainDictionaryConfig
 
 __all__ = [
     "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError", "EmbedImagesConfig",
-    "EvaluateDictionaryConfig", "FreezeStimuliConfig", "MakeControlConfig", "Stage", "StageConfig",
-    "TrainDictionaryConfig", "TrainModelConfig", "config_from_dict", "config_to_dict", "parent", "parent_digests",
-    "require", "run_request", "setting",
+    "EvaluateDictionaryConfig", "FreezeStimuliConfig", "MakeControlConfig", "ReadFeedForwardConfig", "Stage",
+    "StageConfig", "TrainDictionaryConfig", "TrainModelConfig", "config_from_dict", "config_to_dict", "parent",
+    "parent_digests", "require", "run_request", "setting",
 ]  # fmt: skip

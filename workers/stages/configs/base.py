@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 from typing import Any
 
@@ -27,3 +28,30 @@ def setting(default: Any, label: str, help_text: str = "") -> Any:
 def parent(label: str, help_text: str = "") -> Any:
     """A field without default that names an artefact."""
     return field(metadata={"label": label, "help": help_text})
+
+
+KINDS_IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "tuple[str, ...]": "a list of texts",
+    "tuple[int, ...]": "a list of whole numbers",
+}
+TYPES = {"int": int, "str": str, "bool": bool, "tuple[str, ...]": str, "tuple[int, ...]": int}
+
+
+def settled_value(name: str, kind: str, value: Any) -> Any:
+    """The value as its field's type; raises ConfigError if it is of another."""
+    if kind == "float" and type(value) in (int, float):
+        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.")
+        return float(value)
+    wanted = TYPES.get(kind)
+    if kind.startswith("tuple"):
+        fits = isinstance(value, list | tuple) and all(type(entry) is wanted for entry in value)
+    else:
+        fits = type(value) is wanted
+    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
+    if name == "seed":
+        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.")
+    return tuple(value) if kind.startswith("tuple") else value

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from workers.stages.configs.base import PER_CHUNK_HELP, SEED_HELP, parent, require, setting
 
-CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
+CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary", "random_transformer")
+BLOCK_PAIRS = ("all", "consecutive", "none")
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,13 @@ class MakeControlConfig:
 
     dictionary: str = parent("Dictionary", "The dictionary to control for.")
     image_set: str = parent("Image set", "The images on which densities are matched.")
-    kind: str = setting("random_directions", "Kind", "residual_basis, random_directions or untrained_dictionary.")
+    kind: str = setting("random_directions", "Kind", f"One of {', '.join(CONTROL_KINDS)}.")
     name: str = setting("", "Name", "Left empty, the kind is its name.")
     n_tokens: int = setting(65_536, "Tokens", "How many activations the densities are matched on.")
+    trained: str = setting("", "Trained", "For random_transformer: a dictionary trained on the untrained model.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
-    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set", "trained")
 
     def __post_init__(self) -> None:
         require(
@@ -29,6 +31,8 @@ class MakeControlConfig:
             f"The control kind '{self.kind}' is unknown; it can be {', '.join(CONTROL_KINDS)}.",
         )
         require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; densities need at least one token.")
+        is_used = not self.trained or self.kind == "random_transformer"
+        require(is_used, f"A control of kind {self.kind} is not trained; leave 'trained' empty.")
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,32 @@ class CollectExemplarsConfig:
 
 @dataclass(frozen=True)
 class EvaluateDictionaryConfig:
-    """Quality of a dictionary on an image set: explained variance, L0, dead and dense latents."""
+    """Quality of a dictionary on an image set: what it explains, what living on it costs the model, what is in it."""
 
     dictionary: str = parent("Dictionary")
     image_set: str = parent("Image set", "Best images that the dictionary was not trained on.")
+    readout: str = setting(
+        "", "Readout", "Scores classes in the splice; left empty, the model's own head if it has one."
+    )
+    embeddings: str = setting("", "Image embeddings", "Of another model, for the monosemanticity score.")
     max_images: int = setting(2000, "Images at most")
+    splice_images: int = setting(
+        200,
+        "Images spliced",
+        "The model runs on reconstructions of these, three passes per hookpoint; 0 leaves it out.",
+    )
+    block_pairs: str = setting("all", "Blocks compared", "all, consecutive or none: decoder directions across blocks.")
     images_per_chunk: int = setting(256, "Images per chunk", PER_CHUNK_HELP)
 
-    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set")
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set", "readout", "embeddings")
 
     def __post_init__(self) -> None:
         require(self.max_images >= 1 and self.images_per_chunk >= 1, "Quality needs at least one image.")
+        require(self.splice_images >= 0, f"splice_images is {self.splice_images}; it must be 0 or more.")
+        require(
+            self.block_pairs in BLOCK_PAIRS,
+            f"block_pairs is '{self.block_pairs}'; it can be {', '.join(BLOCK_PAIRS)}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -75,12 +94,15 @@ class AlignDictionariesConfig:
     hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Left empty: all that both dictionaries read.")
     n_bins: int = setting(10, "Bins", "Equal ranges of the cosine between 0 and 1.")
     pairs_per_bin: int = setting(50, "Pairs per bin", "At each hookpoint, as far as there are so many.")
+    image_set: str = setting("", "Image set", "Given one, latents are matched by their activations too.")
+    n_tokens: int = setting(16_384, "Tokens", "On how many tokens activations are correlated, at even distances.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
-    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "other")
+    parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "other", "image_set")
 
     def __post_init__(self) -> None:
         require(self.dictionary != self.other, "Choose two different dictionaries.")
         require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
         require(1 <= self.n_bins <= 100, f"n_bins is {self.n_bins}; it must lie between 1 and 100.")
         require(self.pairs_per_bin >= 1, "Draw at least one pair per bin.")
+        require(self.n_tokens >= 2, f"n_tokens is {self.n_tokens}; a correlation needs at least two tokens.")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from workers.artifacts import ArtifactStore
-from workers.stages.configs.base import MOST_SEEDS, ConfigError, require
+from workers.stages.configs.base import ConfigError, require, settled_value
 from workers.stages.configs.dictionaries import (
     AlignDictionariesConfig,
     CollectExemplarsConfig,
     EvaluateDictionaryConfig,
     MakeControlConfig,
 )
+from workers.stages.configs.feed_forward import ReadFeedForwardConfig
 from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
 from workers.stages.configs.studies import FreezeStimuliConfig
 from workers.stages.configs.training import TrainDictionaryConfig
@@ -22,6 +22,7 @@ from workers.stages.configs.training import TrainDictionaryConfig
 StageConfig = (
     TrainModelConfig
     | TrainDictionaryConfig
+    | ReadFeedForwardConfig
     | MakeControlConfig
     | CollectExemplarsConfig
     | EvaluateDictionaryConfig
@@ -54,13 +55,28 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
         Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens"),
-        Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens"),
+        Stage("read-feed-forward", ReadFeedForwardConfig, "cpu", "workers.stages.read_feed_forward", "blocks"),
+        Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens", revision=2),
         Stage(
             "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=2
         ),
-        Stage("evaluate-dictionary", EvaluateDictionaryConfig, "gpu", "workers.stages.evaluate_dictionary", "images"),
+        Stage(
+            "evaluate-dictionary",
+            EvaluateDictionaryConfig,
+            "gpu",
+            "workers.stages.evaluate_dictionary",
+            "images",
+            revision=2,
+        ),
         Stage("embed-images", EmbedImagesConfig, "gpu", "workers.stages.embed_images", "images"),
-        Stage("align-dictionaries", AlignDictionariesConfig, "gpu", "workers.stages.align_dictionaries", "latents"),
+        Stage(
+            "align-dictionaries",
+            AlignDictionariesConfig,
+            "gpu",
+            "workers.stages.align_dictionaries",
+            "latents",
+            revision=2,
+        ),
         Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
     )
 }
@@ -81,29 +97,6 @@ def config_from_dict(stage: str, values: Mapping[str, Any]) -> StageConfig:
         missing = [f.name for f in fields(config_class) if f.default is MISSING and f.name not in values]
         raise ConfigError(f"The config of {stage} is not complete: give {', '.join(missing)}.") from error
     return config
-
-
-KINDS_IN_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "tuple[str, ...]": "a list of texts",
-}
-
-
-def settled_value(name: str, kind: str, value: Any) -> Any:
-    """The value as its field's type; raises ConfigError if it is of another."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "float" and is_number:
-        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.")
-        return float(value)
-    if kind == "tuple[str, ...]" and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
-        return tuple(value)
-    fits = (kind == "int" and is_number and isinstance(value, int)) or (kind == "str" and isinstance(value, str))
-    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
-    if name == "seed":
-        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.")
-    return value
 
 
 def parent_digests(config: StageConfig) -> list[str]:
