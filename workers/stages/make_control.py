@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.activations import ActivationStream, activation_batches
-from workers.dictionaries.controls import UNCALIBRATED, make_control
+from workers.dictionaries.controls import make_control, needs_tokens, require_control
+from workers.dictionaries.feed_forward import FeedForwardDictionary
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder
-from workers.dictionaries.store import CoderDictionary, write_coders
+from workers.dictionaries.store import (
+    POSITIVE,
+    RANDOM_TRANSFORMER,
+    CoderDictionary,
+    Dictionary,
+    DictionaryDescription,
+    write_coders,
+)
 from workers.stages.configs import MakeControlConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import open_dictionary, open_images, open_model
+from workers.stages.random_transformer import finish_random_transformer, require_random_transformer
 
 LARGEST_PRODUCT = (
     2**28
@@ -25,40 +35,42 @@ LARGEST_PRODUCT = (
 TOKENS_AT_ONCE = 4096
 HELD_BYTES = 256 << 20  # calibration tokens that are in memory at once
 FLOAT_BYTES = 4
+SHAPE = "shape.json"
 
 
 def plan(config: MakeControlConfig, context: StageContext) -> list[ChunkPlan]:
     """One forward pass serves as many hookpoints as memory holds the tokens of."""
-    dictionary = open_coders(config, context)
-    n_tokens = n_calibration_tokens(config, dictionary)
-    width = max(coder.d_model for coder in dictionary.coders.values())
+    target = open_dictionary(config.dictionary, context)
+    if config.kind == RANDOM_TRANSFORMER:
+        require_random_transformer(config, target, context)
+        return [ChunkPlan(0, {"hookpoints": []}, n_units=1)]
+    require_control(config.kind, target)
+    n_tokens = n_calibration_tokens(config, target)
+    model = open_model(target.description.vision_model, context)
+    width = max(model.width_of(hookpoint) for hookpoint in target.reads)
     at_once = max(1, HELD_BYTES // (FLOAT_BYTES * n_tokens * width))
-    groups = [dictionary.reads[start : start + at_once] for start in range(0, len(dictionary.reads), at_once)]
+    groups = [target.reads[start : start + at_once] for start in range(0, len(target.reads), at_once)]
     return [ChunkPlan(0, {"hookpoints": list(group)}, n_units=n_tokens * len(group)) for group in groups]
 
 
 def execute(config: MakeControlConfig, payload: dict[str, Any], context: StageContext) -> None:
-    dictionary = open_coders(config, context)
-    activations = calibration_tokens(config, payload["hookpoints"], dictionary, context)
+    target = open_dictionary(config.dictionary, context)
+    if not payload["hookpoints"]:
+        return  # an untrained model has no chunks: it is written as a whole
+    activations = calibration_tokens(config, payload["hookpoints"], target, context)
+    on_cpu = move(target, "cpu")
     for hookpoint, tokens in activations.items():
         context.raise_if_cancelled()
-        target = dictionary.coders[hookpoint].cpu()
-        coder = make_control(config.kind, target, tokens, control_generator(config, hookpoint))
-        weights = {name: weight.contiguous() for name, weight in coder.state_dict().items()}
-        save_file(weights, context.chunk_folder / f"{hookpoint}.safetensors")
+        coder = make_control(config.kind, on_cpu, hookpoint, tokens, control_generator(config, hookpoint))
+        save_control(coder, hookpoint, context)
 
 
 def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[str]]:
-    target = open_coders(config, context)
-    paths = {p.stem: p for c in range(context.n_chunks) for p in context.chunk(c).glob("*.safetensors")}
-    coders = {hookpoint: load_control(paths[hookpoint], target.coders[hookpoint]) for hookpoint in target.reads}
-    description = replace(
-        target.description,
-        kind=config.kind,
-        name=config.name or f"{config.kind.replace('_', ' ')} for {target.description.name}",
-        n_trained_tokens=0,
-        controls=target.digest,
-    )
+    target = open_dictionary(config.dictionary, context)
+    if config.kind == RANDOM_TRANSFORMER:
+        return {"artifacts": finish_random_transformer(config, target, context)}
+    folders = {path.name: path for c in range(context.n_chunks) for path in context.chunk(c).iterdir()}
+    coders = {hookpoint: load_control(folders[hookpoint]) for hookpoint in target.reads}
     with context.store.write(
         "dictionary",
         config=config_to_dict(config),
@@ -66,31 +78,48 @@ def finish(config: MakeControlConfig, context: StageContext) -> dict[str, list[s
         stage_revision=context.stage_revision,
         seed=config.seed,
     ) as writer:
-        write_coders(writer, description, coders)
-        n_tokens = 0 if config.kind in UNCALIBRATED else n_calibration_tokens(config, target)
+        write_coders(writer, describe(config, target), coders)
+        n_tokens = n_calibration_tokens(config, target) if needs_tokens(config.kind, target) else 0
         writer.write_json("calibration.json", {"image_set": config.image_set, "n_tokens": n_tokens})
     return {"artifacts": [writer.digest]}
 
 
-def open_coders(config: MakeControlConfig, context: StageContext) -> CoderDictionary:
-    dictionary = open_dictionary(config.dictionary, context)
-    if not isinstance(dictionary, CoderDictionary):
-        raise ValueError(f"A dictionary of kind '{dictionary.kind}' has no such control.")
-    return dictionary
+def describe(config: MakeControlConfig, target: Dictionary) -> DictionaryDescription:
+    """A basis and random directions have one pole and write where they read, but for those of hidden units."""
+    is_untrained = config.kind == "untrained_dictionary"
+    writes_elsewhere = isinstance(target, FeedForwardDictionary) or (
+        is_untrained and isinstance(target, CoderDictionary)
+    )
+    return replace(
+        target.description,
+        kind=config.kind,
+        name=config.name or f"{config.kind.replace('_', ' ')} for {target.description.name}",
+        writes=target.writes if writes_elsewhere else target.reads,
+        poles=target.poles if is_untrained else (POSITIVE,),
+        n_trained_tokens=0,
+        controls=target.digest,
+        origin="",
+    )
 
 
-def n_calibration_tokens(config: MakeControlConfig, dictionary: CoderDictionary) -> int:
+def move(dictionary: Dictionary, device: str) -> Dictionary:
+    """Calibration is exact on a CPU and the same on every machine that has one."""
+    moved: Dictionary = dictionary.to(device)  # type: ignore[attr-defined]
+    return moved
+
+
+def n_calibration_tokens(config: MakeControlConfig, dictionary: Dictionary) -> int:
     fitting = LARGEST_PRODUCT // max(dictionary.n_latents(hookpoint) for hookpoint in dictionary.reads)
     return max(TOKENS_AT_ONCE, min(config.n_tokens, fitting) // TOKENS_AT_ONCE * TOKENS_AT_ONCE)
 
 
 def calibration_tokens(
-    config: MakeControlConfig, hookpoints: list[str], dictionary: CoderDictionary, context: StageContext
+    config: MakeControlConfig, hookpoints: list[str], dictionary: Dictionary, context: StageContext
 ) -> dict[str, Tensor]:
     """Tokens of images drawn by the seed; none where the control needs none."""
-    if config.kind in UNCALIBRATED:
-        return {hookpoint: torch.zeros(0, dictionary.coders[hookpoint].d_model) for hookpoint in hookpoints}
     model = open_model(dictionary.description.vision_model, context)
+    if not needs_tokens(config.kind, dictionary):
+        return {hookpoint: torch.zeros(0, model.width_of(hookpoint)) for hookpoint in hookpoints}
     reader = open_images(config.image_set, context)
     stream = ActivationStream(config.seed, -(-TOKENS_AT_ONCE // model.n_tokens), TOKENS_AT_ONCE, context.n_threads)
     n_blocks = n_calibration_tokens(config, dictionary) // TOKENS_AT_ONCE
@@ -110,10 +139,16 @@ def control_generator(config: MakeControlConfig, hookpoint: str) -> torch.Genera
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def load_control(path: Path, target: SparseCoder) -> SparseCoder:
-    weights = load_file(path)
-    n_latents, d_model = weights["W_enc"].shape
-    shape = CoderShape(d_model, n_latents, n_latents, selection="threshold") if "threshold" in weights else target.shape
-    coder = SparseCoder(shape)
-    coder.load_state_dict(weights)
+def save_control(coder: SparseCoder, hookpoint: str, context: StageContext) -> None:
+    folder = context.chunk_folder / hookpoint
+    folder.mkdir(exist_ok=True)
+    save_file(
+        {name: weight.contiguous() for name, weight in coder.state_dict().items()}, folder / "weights.safetensors"
+    )
+    (folder / SHAPE).write_text(json.dumps(coder.shape.to_json(), sort_keys=True))
+
+
+def load_control(folder: Path) -> SparseCoder:
+    coder = SparseCoder(CoderShape(**json.loads((folder / SHAPE).read_text())))
+    coder.load_state_dict(load_file(folder / "weights.safetensors"))
     return coder

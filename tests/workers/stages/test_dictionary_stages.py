@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 
 from workers.activations import image_activations
 from workers.artifacts import Artifact, ArtifactStore
-from workers.dictionaries.controls import latent_densities
+from workers.dictionaries.controls import feature_densities
 from workers.dictionaries.store import load_dictionary
 from workers.image_scan import scan_folder
 from workers.images import ImageSetReader, write_image_set
 from workers.readouts import class_directions, load_readout, own_head, write_readout
-from workers.stages import collect_exemplars, evaluate_dictionary, train_dictionary
+from workers.stages import collect_exemplars, train_dictionary
 from workers.stages.configs import (
     CollectExemplarsConfig,
     EvaluateDictionaryConfig,
@@ -138,22 +138,6 @@ def test_quality_counts_every_token_and_beats_an_untrained_dictionary(world: Wor
         assert untrained["l0"] == 4
 
 
-def test_quality_does_not_depend_on_the_chunks(world: World, tmp_path: Path) -> None:
-    config = EvaluateDictionaryConfig(world.dictionary.digest, world.image_set.digest)
-    [quality] = world.run("evaluate-dictionary", config)
-    pieces = [ChunkPlan(0, {"start": start, "stop": min(start + 32, N_IMAGES)}) for start in range(0, N_IMAGES, 32)]
-    [cut] = run_pieces(world, evaluate_dictionary, config, pieces, tmp_path)
-    found, expected = world.store.open(cut).json("quality.json"), quality.json("quality.json")
-    for hookpoint in HOOKPOINTS:
-        assert found[hookpoint]["explained_variance"] == pytest.approx(expected[hookpoint]["explained_variance"])
-        assert found[hookpoint]["n_dead"] == expected[hookpoint]["n_dead"]
-
-
-def test_images_to_evaluate_are_spread_over_the_set() -> None:
-    assert evaluate_dictionary.spread_evenly(10, 4) == [0, 2, 5, 7]
-    assert evaluate_dictionary.spread_evenly(3, 10) == [0, 1, 2]
-
-
 def test_exemplars_are_the_same_however_the_images_are_dealt_out(world: World, tmp_path: Path) -> None:
     [control] = world.run(
         "make-control", MakeControlConfig(world.dictionary.digest, world.image_set.digest, n_tokens=8192)
@@ -232,7 +216,7 @@ def test_a_control_fires_as_often_as_its_target(world: World) -> None:
     model, reader = load_vision_model(world.vision_model), ImageSetReader(world.image_set, world.root)
     parts = image_activations(model, reader, HOOKPOINTS, range(N_IMAGES), n_threads=1)
     tokens = torch.cat([part.activations["blocks.0"].flatten(0, 1) for part in parts])
-    densities = [latent_densities(load_dictionary(a).coders["blocks.0"], tokens) for a in (world.dictionary, control)]
+    densities = [feature_densities(load_dictionary(a), "blocks.0", tokens) for a in (world.dictionary, control)]
     live = densities[0][densities[0] > 0]
     assert float(densities[1].median()) == pytest.approx(float(live.median()), rel=0.1)
     assert control.json("dictionary.json")["controls"] == world.dictionary.digest
