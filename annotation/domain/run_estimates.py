@@ -174,10 +174,15 @@ def collect_sizes(config: CollectExemplarsConfig) -> Sizes:
 
 
 def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:
+    """Units are as the stage plans them: an image measured, or one altered pass of an image."""
     found, weights, n_latents = dictionary_sizes((config.dictionary,))
-    n_units = min(config.max_images, n_images(config.image_set))
-    memory = weights + model_bytes(found[0].vision_model if found else None)
-    return Sizes(n_units, memory, 1e4, 40.0 * n_latents, "the dictionary and the model")
+    model, n_hookpoints = (found[0].vision_model, len(found[0].hookpoints)) if found else (None, 1)
+    n_measured = min(config.max_images, n_images(config.image_set))
+    n_passes = 3 * (n_hookpoints + (n_hookpoints > 1)) * min(config.splice_images, n_measured)
+    maxima = FLOAT * n_latents * n_measured if config.embeddings else 0.0
+    memory = weights + model_bytes(model) + maxima / n_hookpoints
+    meanwhile = 100.0 * n_latents + maxima
+    return Sizes(n_measured + n_passes, memory, 16.0 * n_latents, meanwhile, "the dictionary and the model")
 
 
 def embed_sizes(config: EmbedImagesConfig) -> Sizes:

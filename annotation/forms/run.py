@@ -11,9 +11,9 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Dictionary, Readout, User, VisionModel
-from workers.stages.configs import CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
+from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
 
-ALIGNMENT = "align-dictionaries"
+ALIGNMENT, EVALUATION = "align-dictionaries", "evaluate-dictionary"
 PLACES = (
     ("After each block", ""),
     ("MLP inputs", ".mlp.in"),
@@ -130,10 +130,22 @@ def dictionary_name(row: Dictionary) -> str:
 
 def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     rows = Readout.objects.select_related("vision_model").order_by("vision_model__name", "name")
-    choices = [("", "none: no promoted classes")] + [
-        (row.digest, f"{row.vision_model.name}: {row.name}") for row in rows
-    ]
+    none = "none: the model's own head, if it has one" if form.stage == EVALUATION else "none: no promoted classes"
+    choices = [("", none)] + [(row.digest, f"{row.vision_model.name}: {row.name}") for row in rows]
     return forms.ChoiceField(choices=choices, **about)
+
+
+def embeddings_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    from annotation.domain.study_artifacts import artifacts_of_kind
+
+    found = artifacts_of_kind("image-embeddings")
+    none = "none: no monosemanticity score" if found else "none yet; the stage embed-images makes them"
+    return forms.ChoiceField(choices=[("", none), *((one.digest, one.title) for one in found)], **about)
+
+
+def block_pairs_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    about["help_text"] = "Cosines of decoder directions between these; all takes time with many latents."
+    return forms.ChoiceField(choices=[(name, name) for name in BLOCK_PAIRS], **about)
 
 
 def hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -180,6 +192,8 @@ PICKERS = {
     "other": dictionary_field,
     "dictionaries": dictionaries_field,
     "readout": readout_field,
+    "embeddings": embeddings_field,
+    "block_pairs": block_pairs_field,
     "hookpoints": hookpoints_field,
     "kind": kind_field,
 }

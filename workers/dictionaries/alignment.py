@@ -34,9 +34,15 @@ class BothWays(NamedTuple):
     columns: Nearest
 
 
-def nearest_both_ways(a: Float[Tensor, "n_a d_model"], b: Float[Tensor, "n_b d_model"]) -> BothWays:
-    """From one product of unit directions; of equal cosines the lower latent counts."""
+def nearest_both_ways(
+    a: Float[Tensor, "n_a d_model"], b: Float[Tensor, "n_b d_model"], *, either_sign: bool = False
+) -> BothWays:
+    """From one product of unit directions; of equal cosines the lower latent counts.
+
+    With ``either_sign`` the cosine's absolute value counts: where a latent has two poles, −v is a direction of it too.
+    """
     cosines = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+    cosines = cosines.abs() if either_sign else cosines
     return BothWays(Nearest(*first_maximum(cosines, dim=1)), Nearest(*first_maximum(cosines, dim=0)))
 
 
@@ -55,7 +61,12 @@ def merge_columns(parts: list[Nearest]) -> Nearest:
 
 
 def null_cosines(
-    n_latents: int, d_model: int, generator: torch.Generator, n_directions: int = NULL_DIRECTIONS
+    n_latents: int,
+    d_model: int,
+    generator: torch.Generator,
+    n_directions: int = NULL_DIRECTIONS,
+    *,
+    either_sign: bool = False,
 ) -> Float[Tensor, " n_directions"]:
     """Greatest cosines of random directions with a random dictionary of this shape, rising."""
     dictionary = F.normalize(torch.randn(n_latents, d_model, generator=generator), dim=1)
@@ -63,7 +74,8 @@ def null_cosines(
     for start in range(0, n_directions, ROWS_AT_ONCE):
         n = min(ROWS_AT_ONCE, n_directions - start)
         directions = F.normalize(torch.randn(n, d_model, generator=generator), dim=1)
-        found.append((directions @ dictionary.T).amax(dim=1))
+        cosines = directions @ dictionary.T
+        found.append((cosines.abs() if either_sign else cosines).amax(dim=1))
     return torch.cat(found).sort().values
 
 

@@ -7,6 +7,8 @@
 The first is the right one (research/ffkv_saebench.md §2.1 shows how others go wrong); the last is there for comparison
 with published figures. ``normalized`` is the first in the coder's own units, where each token has zero mean and unit
 variance. CLS and register tokens are kept apart from patches. Moments are merged by Chan, Golub and LeVeque's formula.
+How often latents are on is counted in activity.py. Where a dictionary writes elsewhere than it reads, the activations
+are those it should write.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.dictionaries.activity import TOKEN_KINDS, ActivityCounts, density_histogram
 from workers.dictionaries.sparse_coder import Codes, normalize_tokens
 
 DENSE_DENSITY = 0.1
-TOKEN_KINDS = ("cls", "patches")
 SCALES = ("own", "normalized")
 
 
@@ -80,12 +82,20 @@ class VarianceSums:
 
 
 class QualityAccumulator:
-    """Quality of a dictionary at one hookpoint; accumulators of other images merge."""
+    """Quality of a dictionary at one hookpoint; accumulators of other images merge.
 
-    def __init__(self, *, d_model: int, n_latents: int, n_prefix_tokens: int) -> None:
+    ``decoder_norms`` weigh what latents contribute; without them all count alike. ``group_sums`` are of the activations
+    by prefix token and, in the last row, over patches: their means are what the mean baseline of a splice puts there.
+    """
+
+    def __init__(
+        self, *, d_model: int, n_latents: int, n_prefix_tokens: int, decoder_norms: Tensor | None = None
+    ) -> None:
         self.n_prefix_tokens = n_prefix_tokens
         self.sums = {(kind, scale): VarianceSums(d_model) for kind in TOKEN_KINDS for scale in SCALES}
-        self.n_fired = {kind: torch.zeros(n_latents, dtype=torch.long) for kind in TOKEN_KINDS}
+        self.activity = ActivityCounts(n_latents, decoder_norms)
+        self.group_sums = torch.zeros(n_prefix_tokens + 1, d_model, dtype=torch.float64)
+        self.n_patches = torch.zeros((), dtype=torch.float64)
 
     @torch.no_grad()
     def update(
@@ -100,18 +110,27 @@ class QualityAccumulator:
         tokens, rebuilt = activations.flatten(0, 1).cpu().float(), reconstruction.flatten(0, 1).cpu().float()
         own = normalize_tokens(tokens)
         rebuilt_normalized = (rebuilt - own.scale.mean) / own.scale.deviation.clamp_min(torch.finfo(torch.float32).tiny)
-        indices, is_active = codes.indices.cpu(), codes.values.cpu() != 0
         for kind, chosen in (("cls", ~is_patch), ("patches", is_patch)):
             self.sums[kind, "own"].update(tokens[chosen], rebuilt[chosen])
             self.sums[kind, "normalized"].update(own.tokens[chosen], rebuilt_normalized[chosen])
-            fired = indices[chosen][is_active[chosen]]
-            self.n_fired[kind] += torch.bincount(fired, minlength=self.n_fired[kind].numel())
+        self.activity.update(codes, is_patch)
+        by_token = activations.cpu().double().sum(0)
+        self.group_sums[:-1] += by_token[: self.n_prefix_tokens]
+        self.group_sums[-1] += by_token[self.n_prefix_tokens :].sum(0)
+        self.n_patches += n_images * (n_tokens - self.n_prefix_tokens)
 
     def merge(self, other: QualityAccumulator) -> None:
         for key, sums in self.sums.items():
             sums.merge(other.sums[key])
-        for kind, fired in self.n_fired.items():
-            fired += other.n_fired[kind]
+        self.activity.merge(other.activity)
+        self.group_sums = self.group_sums + other.group_sums
+        self.n_patches = self.n_patches + other.n_patches
+
+    def token_means(self, n_images: int) -> Float[Tensor, "n_groups d_model"]:
+        """The mean activation of each prefix token over so many images, and of the patches in the last row."""
+        n_tokens = torch.full((self.n_prefix_tokens + 1, 1), float(max(n_images, 1)), dtype=torch.float64)
+        n_tokens[-1] = self.n_patches.clamp_min(1)
+        return (self.group_sums / n_tokens).float()
 
     def both_kinds(self, scale: str) -> VarianceSums:
         both = VarianceSums(self.sums["patches", scale].mean.numel())
@@ -121,8 +140,11 @@ class QualityAccumulator:
 
     def density(self) -> Float[Tensor, " n_latents"]:
         """The share of tokens, prefix included, at which each latent fires."""
+        return self.share_of_tokens("n_fired")
+
+    def share_of_tokens(self, name: str) -> Float[Tensor, " n_latents"]:
         n_tokens = max(sum(float(self.sums[kind, "own"].n) for kind in TOKEN_KINDS), 1.0)
-        return ((self.n_fired["cls"] + self.n_fired["patches"]) / n_tokens).float()
+        return (self.activity.total(name) / n_tokens).float()
 
     def finish(self) -> dict[str, Any]:
         """What ``quality.json`` says of this hookpoint; None where there are no tokens of a kind."""
@@ -130,8 +152,8 @@ class QualityAccumulator:
         by_kind = {kind: self.sums[kind, "own"] for kind in TOKEN_KINDS} | {"all": self.both_kinds("own")}
         normalized = {kind: self.sums[kind, "normalized"] for kind in TOKEN_KINDS}
         normalized |= {"all": self.both_kinds("normalized")}
-        n_fired = self.n_fired | {"all": self.n_fired["cls"] + self.n_fired["patches"]}
-        l0 = {kind: float(n_fired[kind].sum()) / float(sums.n) for kind, sums in by_kind.items() if sums.n > 0}
+        n_tokens = {kind: float(sums.n) for kind, sums in by_kind.items()}
+        l0 = self.activity.l0("n_fired", n_tokens)
         return {
             "explained_variance": {kind: sums.explained_variance() for kind, sums in by_kind.items()},
             "explained_variance_normalized": {kind: sums.explained_variance() for kind, sums in normalized.items()},
@@ -139,22 +161,26 @@ class QualityAccumulator:
             "explained_variance_legacy": {kind: sums.mean_legacy() for kind, sums in by_kind.items()},
             "l0": l0.get("all", 0.0),
             "l0_by_token": l0,
+            "l0_positive": self.activity.l0("n_positive", n_tokens),
+            "l0_contributing": self.activity.l0("n_contributing", n_tokens),
             "n_tokens": {kind: int(sums.n) for kind, sums in by_kind.items()},
             "n_latents": density.numel(),
             "n_dead": int((density == 0).sum()),
             "n_dense": int((density > DENSE_DENSITY).sum()),
             "density_quantiles": density.quantile(torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])).tolist(),
+            "density_histogram": density_histogram(density),
+            "contributing_histogram": density_histogram(self.share_of_tokens("n_contributing")),
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = {f"n_fired.{kind}": fired for kind, fired in self.n_fired.items()}
+        tensors = self.activity.tensors() | {"group_sums": self.group_sums, "n_patches": self.n_patches}
         for (kind, scale), sums in self.sums.items():
             tensors |= sums.tensors(f"{kind}.{scale}")
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        for kind in self.n_fired:
-            self.n_fired[kind] = tensors[f"n_fired.{kind}"]
+        self.activity.restore(tensors)
+        self.group_sums, self.n_patches = tensors["group_sums"], tensors["n_patches"]
         for (kind, scale), sums in self.sums.items():
             sums.restore(f"{kind}.{scale}", tensors)
 

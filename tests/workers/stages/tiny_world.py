@@ -51,13 +51,16 @@ class TinyWorld(NamedTuple):
         return digests
 
 
-def make_tiny_world(folder: Path) -> TinyWorld:
+def make_tiny_world(folder: Path, *, n_classes: int = 0) -> TinyWorld:
+    """With classes, the images are dealt out to folders named as the outputs of the model are."""
     images, store = folder / "images", ArtifactStore(folder / "store")
     images.mkdir()
     rng = np.random.default_rng(0)
     for i in range(N_IMAGES):
         pixels = np.kron(rng.integers(0, 256, size=(4, 4, 3)), np.ones((4, 4, 1))).astype(np.uint8)
-        Image.fromarray(pixels).save(images / f"{i:03d}.png")
+        place = images / f"class {i % n_classes}" if n_classes else images
+        place.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i:03d}.png")
     image_set = write_image_set(store, scan_folder(images), name="tiles", licence="CC0", visibility="public")
     kwargs = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
     model = register_vision_model(store, ModelRequest("vit_tiny_patch16_224", timm_kwargs=kwargs))

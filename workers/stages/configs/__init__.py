@@ -5,6 +5,7 @@ Digests name artefacts. Each config rejects unknown keys (``config_from_dict``) 
 
 from workers.stages.configs.base import ConfigError, parent, require, setting
 from workers.stages.configs.dictionaries import (
+    BLOCK_PAIRS,
     CONTROL_KINDS,
     AlignDictionariesConfig,
     CollectExemplarsConfig,
@@ -26,7 +27,8 @@ from workers.stages.configs.studies import FreezeStimuliConfig
 from workers.stages.configs.training import TrainDictionaryConfig
 
 __all__ = [
-    "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError", "EmbedImagesConfig",
+    "BLOCK_PAIRS", "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError",
+    "EmbedImagesConfig",
     "EvaluateDictionaryConfig", "FreezeStimuliConfig", "MakeControlConfig", "ReadFeedForwardConfig", "Stage",
     "StageConfig", "TrainDictionaryConfig", "TrainModelConfig", "config_from_dict", "config_to_dict", "parent",
     "parent_digests", "require", "run_request", "setting",
