@@ -1,6 +1,7 @@
 """The sparse coder of one hookpoint: an encoder row and a decoder row for each latent.
 
-    x_n = (x − mean(x)) / (std(x) + 1e-5)           per token, std with ddof 1, kept as the codes' context; or x itself
+    x_n = (x − mean(x)) / (std(x) + 1e-5)           per token, std with ddof 1, kept as the codes' context; or x itself,
+                                                    or x · √d / ‖x‖ (``norm``: mean 0, std ‖x‖ / √d)
     z   = select(x_n W_encᵀ + b_enc − b_dec W_encᵀ)     the last term only where the bias is tied
     x̂   = (z W_dec + b_dec + x W_skipᵀ) · std + mean    W_skip only where there is one
 
@@ -25,7 +26,7 @@ EPSILON = 1e-5
 ROWS = 512  # tokens per encoder product: its result stays in the cache and is used again for the next rows
 ROWS_ON_ACCELERATOR = 8192
 SELECTIONS = ("topk", "abs_topk", "threshold")
-NORMALIZATIONS = ("token", "none")
+NORMALIZATIONS = ("token", "none", "norm")
 
 
 class TokenScale(NamedTuple):
@@ -143,6 +144,10 @@ class SparseCoder(nn.Module):
         if self.shape.normalization == "token":
             return normalize_tokens(activations)
         ones = activations.new_ones(activations.shape[0], 1)
+        if self.shape.normalization == "norm":
+            tiny = torch.finfo(activations.dtype).tiny
+            norms = (activations.norm(dim=1, keepdim=True) / activations.shape[1] ** 0.5).clamp_min(tiny)
+            return Normalized(activations / norms, TokenScale(torch.zeros_like(ones), norms))
         return Normalized(activations, TokenScale(torch.zeros_like(ones), ones))
 
     @torch.no_grad()
