@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -144,32 +144,6 @@ def initialize_cross_layer(coder: CrossLayerCoder, generator: torch.Generator) -
     """Encoder rows drawn on the unit sphere, decoder rows zero: at first it writes its biases alone."""
     for W_enc in coder.W_enc:
         W_enc.copy_(unit_rows(torch.randn(W_enc.shape, generator=generator, device=generator.device)))
-
-
-class Standardization(NamedTuple):
-    """How far the activations of one hookpoint lie from zero mean and unit variance: one vector, one number."""
-
-    mean: Float[Tensor, " width"]
-    scale: Float[Tensor, ""]
-
-    def apply(self, activations: Float[Tensor, "n_tokens width"]) -> Float[Tensor, "n_tokens width"]:
-        return (activations - self.mean) / self.scale
-
-
-@torch.no_grad()
-def fold_standardization(
-    coder: CrossLayerCoder, reads: list[Standardization], writes: list[Standardization]
-) -> CrossLayerCoder:
-    """The coder of plain activations that does what this one does between standardized ones."""
-    folded = CrossLayerCoder(coder.shape).to(coder.W_enc[0].device)
-    folded.load_state_dict(coder.state_dict())
-    for source, read in enumerate(reads):
-        folded.W_enc[source].div_(read.scale)
-        folded.b_enc[source].sub_(folded.W_enc[source] @ read.mean)
-    for target, write in enumerate(writes):
-        folded.W_dec[target].mul_(write.scale)
-        folded.b_dec[target].mul_(write.scale).add_(write.mean)
-    return folded.requires_grad_(False)
 
 
 class CrossLayerDictionary:

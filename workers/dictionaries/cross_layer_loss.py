@@ -1,7 +1,7 @@
-"""The loss of a cross-layer transcoder, written plainly for autograd: the oracle of the sparse step, and the GPU's step.
+"""The loss of a cross-layer transcoder, written plainly for autograd: the sparse step's oracle, and the step on a GPU.
 
     loss = Σ_j MSE(ŷ_j, y_j) + α · A + λ · S
-    S = mean over tokens of Σ_{i,f} tanh(c · ‖W_dec,f‖ · |z_f|)      ‖W_dec,f‖ over the rows of f for all targets, joined
+    S = mean over tokens of Σ_{i,f} tanh(c · ‖W_dec,f‖ · |z_f|)     ‖W_dec,f‖ over the rows of f for all targets, joined
 
 MSE is the mean over tokens and dimensions. S follows Ameisen et al. 2025; public trainers sum it over the batch or take
 its mean (research/clt_peers.md §1.2), so that their λ and c do not carry over from one to the other. Here it is the

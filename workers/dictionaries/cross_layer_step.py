@@ -41,8 +41,8 @@ DENSE_SHARE = 0.125  # of the latents on at a token: from here on dense products
 class Entries(NamedTuple):
     """Codes of all sources side by side, and the same seen from the latents.
 
-    ``ends[i]`` is how many columns the sources up to i have. ``order`` sorts the flattened columns by latent; ``starts``
-    and ``tokens`` are the CSR pattern [n_all_latents, n_tokens] that results.
+    ``ends[i]`` is how many columns the sources up to i have. ``order`` sorts the flattened columns by latent;
+    ``starts`` and ``tokens`` are the CSR pattern [n_all_latents, n_tokens] that results.
     """
 
     latents: Int[Tensor, "n_tokens width"]
@@ -61,26 +61,39 @@ class Entries(NamedTuple):
 
 
 def compute_cross_layer_gradients(
-    coder: CrossLayerCoder, tokens: BySource, targets: ByTarget, find_dead: FindDead, objective: CrossLayerObjective
+    coder: CrossLayerCoder,
+    tokens: BySource,
+    targets: ByTarget,
+    find_dead: FindDead,
+    objective: CrossLayerObjective,
+    *,
+    is_bf16: bool = False,
 ) -> CrossLayerLoss:
     """Write one batch's gradients into ``.grad``: the sparse way on a CPU where codes are sparse, else by autograd.
 
     Tokens and targets are standardized. ``find_dead`` is called once, with how often each latent fired, all sources
-    side by side.
+    side by side. ``is_bf16`` is for an accelerator; the sparse way is always in single precision.
     """
     if tokens[0].device.type == "cpu":
         selected = encode_sources(coder, tokens, objective)
         if selected is not None:
             return sparse_gradients(coder, tokens, targets, selected, find_dead, objective)
-    return dense_gradients(coder, tokens, targets, find_dead, objective)
+    return dense_gradients(coder, tokens, targets, find_dead, objective, is_bf16=is_bf16)
 
 
 def dense_gradients(
-    coder: CrossLayerCoder, tokens: BySource, targets: ByTarget, find_dead: FindDead, objective: CrossLayerObjective
+    coder: CrossLayerCoder,
+    tokens: BySource,
+    targets: ByTarget,
+    find_dead: FindDead,
+    objective: CrossLayerObjective,
+    *,
+    is_bf16: bool = False,
 ) -> CrossLayerLoss:
     """By autograd, with dense latent axes."""
     coder.zero_grad()
-    loss = cross_layer_loss(coder, tokens, targets, find_dead, objective)
+    with torch.autocast(tokens[0].device.type, torch.bfloat16, enabled=is_bf16):
+        loss = cross_layer_loss(coder, tokens, targets, find_dead, objective)
     loss.total(objective).backward()  # type: ignore[no-untyped-call]
     return CrossLayerLoss(loss.reconstruction.detach(), loss.auxiliary.detach(), loss.sparsity.detach(), loss.fired)
 
