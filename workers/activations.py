@@ -1,8 +1,9 @@
 """Activations streamed from a model, several hookpoints from one forward pass, never stored on disk.
 
-For training, the tokens of a block of images are mixed and cut into batches. The order is a function of (seed, block)
-only: epoch e shuffles the images by one generator, block b its tokens by another. So a training can stop after any
-block and go on with the next to the same bytes, whatever was killed and however many threads decode.
+For training there is a mixing buffer: the tokens of a block of images, drawn at random from the set, are shuffled and
+cut into some eight batches, then the next block is read. The order is a function of (seed, block) only: epoch e
+shuffles the images by one generator, block b its tokens by another. So a training can stop after any block and go on
+with the next to the same bytes, whatever was killed and however many threads decode.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from workers.images import ImageSetReader, image_batches
 from workers.vision_model import VisionModel
 
 FORWARD_BATCH = 32  # images per forward pass; fixed, because the last bits of a product depend on it
-MIXED_BATCHES = 8  # batches at least that a block should mix
-BLOCK_BYTES = 256 << 20
+MIXED_BATCHES = 8  # batches that a block mixes
+BLOCK_BYTES = 1 << 30  # fewer batches where their activations would not fit into that
 SINGLE_BYTES = 4
+
+
+class ActivationError(ValueError):
+    """Activations that nothing can be learned from; the message says where they were read."""
 
 
 class ImageActivations(NamedTuple):
@@ -45,13 +50,17 @@ class ActivationBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ActivationStream:
-    """An endless stream of blocks of images, cut into batches of tokens; no `indices` means all images."""
+    """An endless stream of blocks of images, cut into batches of tokens; no `indices` means all images.
+
+    `is_bf16` runs the model in half precision; what is read is in single precision all the same.
+    """
 
     seed: int
     images_per_block: int
     batch_tokens: int
     n_threads: int = 2
     indices: tuple[int, ...] = ()
+    is_bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.images_per_block < 1 or self.batch_tokens < 1:
@@ -82,10 +91,10 @@ class ActivationStream:
 
 
 def suggest_images_per_block(model: VisionModel, hookpoints: Sequence[str], batch_tokens: int) -> int:
-    """Enough images to mix several batches, fewer where their activations would not fit into 256 MB."""
-    image_bytes = SINGLE_BYTES * model.n_tokens * sum(model.width_of(name) for name in hookpoints)
-    needed = -(-batch_tokens // model.n_tokens)
-    return max(needed, min(MIXED_BATCHES * needed, BLOCK_BYTES // image_bytes))
+    """As many images as fill eight batches to the brim, or as many batches as fit into 1 GB, one at least."""
+    token_bytes = SINGLE_BYTES * sum(model.width_of(name) for name in hookpoints)
+    n_batches = max(1, min(MIXED_BATCHES, BLOCK_BYTES // (token_bytes * batch_tokens)))
+    return -(-n_batches * batch_tokens // model.n_tokens)
 
 
 def activation_batches(
@@ -100,7 +109,8 @@ def activation_batches(
     """The batches of blocks [first_block, first_block + n_blocks)."""
     n_batches = stream.batches_per_block(model.n_tokens)
     for block in range(first_block, first_block + n_blocks):
-        mixed = read_block(model, reader, hookpoints, stream.images_of(block, len(reader)), stream.n_threads)
+        mixed = read_block(model, reader, hookpoints, stream.images_of(block, len(reader)), stream)
+        require_finite(mixed, reader, block)
         order = shuffled(len(mixed.image), stream.seed, "tokens", block)
         for rows in order[: n_batches * stream.batch_tokens].view(n_batches, -1):
             yield take_rows(mixed, rows)
@@ -126,21 +136,41 @@ def image_activations(
 
 
 def read_block(
-    model: VisionModel, reader: ImageSetReader, hookpoints: Sequence[str], images: Sequence[int], n_threads: int
+    model: VisionModel,
+    reader: ImageSetReader,
+    hookpoints: Sequence[str],
+    images: Sequence[int],
+    stream: ActivationStream,
 ) -> ActivationBatch:
     """All tokens of these images, image after image."""
     n_rows = len(images) * model.n_tokens
     device = model.device
     buffers = {name: torch.empty(n_rows, model.width_of(name), device=device) for name in hookpoints}
     start = 0
-    for part in image_activations(model, reader, hookpoints, images, n_threads=n_threads):
-        stop = start + len(part.indices) * model.n_tokens
-        for name, buffer in buffers.items():
-            buffer[start:stop] = part.activations[name].flatten(0, 1)
-        start = stop
+    with torch.autocast(device.type, torch.bfloat16, enabled=stream.is_bf16):
+        for part in image_activations(model, reader, hookpoints, images, n_threads=stream.n_threads):
+            stop = start + len(part.indices) * model.n_tokens
+            for name, buffer in buffers.items():
+                buffer[start:stop] = part.activations[name].flatten(0, 1)
+            start = stop
     token = torch.arange(model.n_tokens, device=device).repeat(len(images))
     image = torch.tensor(images, device=device).repeat_interleave(model.n_tokens)
     return ActivationBatch(buffers, token < model.n_prefix_tokens, image, token)
+
+
+def require_finite(mixed: ActivationBatch, reader: ImageSetReader, block: int) -> None:
+    """Raise ActivationError naming the first hookpoint and image whose activations are NaN or infinite."""
+    for name, tokens in mixed.activations.items():
+        if bool(torch.isfinite(tokens.sum())):  # NaN and infinity survive a sum; a sum alone may overflow
+            continue
+        wrong = (~tokens.isfinite()).any(1).nonzero()
+        if len(wrong):
+            image = int(mixed.image[wrong[0]])
+            raise ActivationError(
+                f"The activations at {name} are NaN or infinite at {len(wrong):,} tokens of image block {block}, first "
+                f"of the image '{reader.cell('path', image)}' (number {image}), token {int(mixed.token[wrong[0]])}. "
+                "Check the weights of the vision model and that image; in half precision large values overflow."
+            )
 
 
 def take_rows(batch: ActivationBatch, rows: Int[Tensor, " batch"]) -> ActivationBatch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterator
 from itertools import chain
 
@@ -13,9 +15,11 @@ from torch import Tensor
 
 from workers.activations import (
     ActivationBatch,
+    ActivationError,
     ActivationStream,
     activation_batches,
     image_activations,
+    require_finite,
     suggest_images_per_block,
 )
 from workers.artifacts import ArtifactStore
@@ -114,10 +118,32 @@ def test_a_batch_larger_than_a_block_is_refused(model: VisionModel, reader: Imag
         next(activation_batches(model, reader, HOOKPOINTS, stream, first_block=0, n_blocks=1))
 
 
-def test_the_suggested_block_mixes_eight_batches_or_fits_into_memory(model: VisionModel) -> None:
+def test_the_suggested_block_holds_eight_batches_to_the_brim_or_fits_into_memory(model: VisionModel) -> None:
     assert suggest_images_per_block(model, HOOKPOINTS, 170) == 8 * 10
-    image_bytes = 4 * 17 * (16 + 64)
-    assert suggest_images_per_block(model, HOOKPOINTS, 17 * 20_000) == (256 << 20) // image_bytes
+    assert suggest_images_per_block(model, HOOKPOINTS, 171) == 81  # 1368 tokens of 17 per image
+    batch = 17 * 60_000
+    assert (1 << 30) // (4 * (16 + 64) * batch) == 3
+    assert suggest_images_per_block(model, HOOKPOINTS, batch) == 3 * 60_000
+    assert suggest_images_per_block(model, HOOKPOINTS, 17 * 10**7) == 10**7
+
+
+def test_activations_that_are_not_finite_are_told_with_their_place(reader: ImageSetReader, model: VisionModel) -> None:
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.module.blocks[1].mlp.fc1.bias[3] = math.nan
+    sentence = (
+        r"The activations at blocks\.1\.mlp\.hidden are NaN or infinite at 68 tokens of image block 2, first of the"
+    )
+    with pytest.raises(ActivationError, match=sentence) as caught:
+        next(activation_batches(broken, reader, HOOKPOINTS, STREAM, first_block=2, n_blocks=1))
+    first = STREAM.images_of(2, N_IMAGES)[0]
+    assert f"the image '{reader.paths[first]}' (number {first}), token 0." in str(caught.value)
+
+
+def test_large_activations_whose_sum_overflows_are_no_error(reader: ImageSetReader, model: VisionModel) -> None:
+    tokens = torch.full((4, 3), 3e38)
+    batch = ActivationBatch({"blocks.0": tokens}, torch.zeros(4).bool(), torch.zeros(4).long(), torch.arange(4))
+    require_finite(batch, reader, 0)
 
 
 def test_the_models_parameters_and_inputs_keep_no_graph(model: VisionModel, reader: ImageSetReader) -> None:

@@ -1,7 +1,7 @@
 """Training: one loop for every kind, several coders and several dictionaries from the same batches.
 
-A ``Trainable`` is what one optimizer trains: the coder of one hookpoint, or a cross-layer transcoder over all of them. A
-``TrainingState`` holds all trainables of a run and everything their next step needs; ``training_state`` saves it, so
+A ``Trainable`` is what one optimizer trains: the coder of one hookpoint, or a cross-layer transcoder over all of them.
+A ``TrainingState`` holds all trainables of a run and everything their next step needs; ``training_state`` saves it, so
 that a training goes on to the same bytes. One batch holds the tokens of every hookpoint, read in one forward pass.
 """
 
@@ -97,7 +97,7 @@ class Trainable(Protocol):
     def measure(self, batch: Batch, result: StepResult, config: TrainingConfig) -> dict[str, Metrics]:
         """Figures of a step by the hookpoint read."""
 
-    def resample(self, batch: Batch, step: int) -> dict[str, Tensor]:
+    def resample(self, batch: Batch, config: TrainingConfig, step: int) -> dict[str, Tensor]:
         """Start dead latents anew; the rows of each weight that were, so that Adam forgets them."""
 
 
@@ -106,11 +106,12 @@ OnMetrics = Callable[[str, int, Metrics], None]
 
 @dataclass
 class Training:
-    """A trainable, its recipe and its optimizer."""
+    """A trainable, its recipe and its optimizer; ``group`` names its dictionary where there are several."""
 
     trainable: Trainable
     config: TrainingConfig
     optimizer: torch.optim.Adam
+    group: str = ""
 
 
 @dataclass
@@ -134,10 +135,10 @@ class TrainingState:
         return min(training.config.log_every for training in self.trainings.values())
 
 
-def wrap_trainable(trainable: Trainable, config: TrainingConfig) -> Training:
+def wrap_trainable(trainable: Trainable, config: TrainingConfig, group: str = "") -> Training:
     """With a fresh optimizer."""
     weights = list(trainable.parameters().values())
-    return Training(trainable, config, torch.optim.Adam(weights, lr=config.learning_rate, fused=True))
+    return Training(trainable, config, torch.optim.Adam(weights, lr=config.learning_rate, fused=True), group)
 
 
 def train_steps(state: TrainingState, batches: Iterable[Batch], on_metrics: OnMetrics | None = None) -> None:
@@ -145,12 +146,11 @@ def train_steps(state: TrainingState, batches: Iterable[Batch], on_metrics: OnMe
     for batch in batches:
         if state.step >= state.n_steps:
             return
-        for label, training in state.trainings.items():
-            own = own_batch(training.trainable, batch)
-            result, part = train_on(training, own, state)
+        for training in state.trainings.values():
+            result, part = train_on(training, own_batch(training.trainable, batch), state)
             if on_metrics is not None and state.step % state.log_every == 0:
                 for hookpoint, metrics in training.trainable.measure(part, result, training.config).items():
-                    on_metrics(f"{label}{hookpoint}", state.step, metrics)
+                    on_metrics(f"{training.group}/{hookpoint}".removeprefix("/"), state.step, metrics)
         state.step += 1
         state.n_tokens += next(iter(batch.values())).shape[0]
 
@@ -160,7 +160,7 @@ def train_on(training: Training, batch: Batch, state: TrainingState) -> tuple[St
     if state.step == 0:
         training.trainable.prepare(batch, training.config)
     if state.step in training.config.resample_at:
-        forget_rows(training, training.trainable.resample(batch, state.step))
+        forget_rows(training, training.trainable.resample(batch, training.config, state.step))
     for part in parts_of(batch, state.n_parts):
         result = train_step(training, part, state.step)
     return result, part

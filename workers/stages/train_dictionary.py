@@ -1,41 +1,44 @@
-"""Stage train-dictionary: TopK coders at several hookpoints, a chunk of activation blocks at a time.
+"""Stage train-dictionary: one or several dictionaries from the same forward passes, a chunk of blocks at a time.
 
 Each chunk takes up the training state its predecessor left, so chunks follow one another and a killed one is repeated
-alone. How many blocks a chunk has changes nothing in the result.
+alone. How many blocks a chunk has changes nothing in the result. Several GPUs share the coders, dealt out in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
 from workers.activations import ActivationStream, activation_batches, suggest_images_per_block
-from workers.dictionaries.store import DictionaryDescription, write_coders
-from workers.dictionaries.training import (
-    Metrics,
-    TrainingConfig,
-    TrainingState,
-    load_state,
-    save_state,
-    start_training,
-    train_steps,
-)
+from workers.compilation import compile_parts
+from workers.dictionaries.training import Metrics, TrainingState, train_steps
+from workers.dictionaries.training_state import load_state, save_state, start_state
 from workers.images import ImageSetReader
 from workers.stages.configs import TrainDictionaryConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import FLOPS_PER_WEIGHT, forward_flops, open_images, open_model, units_per_chunk
+from workers.stages.memory import halve_if_needed
+from workers.stages.trainings import (
+    check_model,
+    describe,
+    make_trainings,
+    n_steps,
+    n_weights,
+    training_devices,
+    widths_read,
+    write_trained,
+)
 from workers.vision_model import VisionModel
 
-DEAD_AFTER_BATCHES = 60  # research/rrm.md §1
-WARM_UP_SHARE, DECAY_SHARE = 0.02, 0.2
-N_LOGGED = 200
 STEP_PRODUCTS = 3  # a training step costs some three encoder products
 
 
 def plan(config: TrainDictionaryConfig, context: StageContext) -> list[ChunkPlan]:
     model = open_model(config.vision_model, context)
+    check_model(config, model)
     stream = training_stream(config, model, context.n_threads)
     per_block = stream.batches_per_block(model.n_tokens)
     n_blocks = -(-n_steps(config) // per_block)
@@ -50,87 +53,92 @@ def plan(config: TrainDictionaryConfig, context: StageContext) -> list[ChunkPlan
 
 
 def execute(config: TrainDictionaryConfig, payload: dict[str, Any], context: StageContext) -> None:
-    model = open_model(config.vision_model, context)
+    model = open_training_model(config, context)
     reader = open_images(config.image_set, context)
-    recipe = training_recipe(config)
-    state = take_up(config, recipe, payload["previous"], model, context)
+
+    def train(n_parts: int, n_batches: int | None = None) -> TrainingState:
+        state = take_up(config, payload["previous"], model, context)
+        state.n_parts = max(state.n_parts, n_parts)
+        batches = read_batches(config, payload, model, reader, context)
+        train_chunk(state, islice(batches, n_batches), context)
+        return state
+
+    def train_and_save(n_parts: int) -> None:
+        save_state(train(n_parts), context.chunk_folder)
+
+    def try_one(n_parts: int) -> None:
+        train(n_parts, 1)
+
+    halve_if_needed(train_and_save, try_one, config.batch_tokens, context.log)
+
+
+def train_chunk(state: TrainingState, batches: Iterator[dict[str, Tensor]], context: StageContext) -> None:
     first_tokens = state.n_tokens
 
-    def report(hookpoint: str, step: int, metrics: Metrics) -> None:
+    def report(place: str, step: int, metrics: Metrics) -> None:
         for name, value in metrics._asdict().items():
-            context.metric(f"{name}/{hookpoint}", step, value)
+            context.metric(f"{name}/{place}", step, value)
 
-    for batch in read_batches(config, payload, model, reader, context):
-        train_steps(state, [batch], recipe, report)
+    for batch in batches:
+        train_steps(state, [batch], report)
         context.progress(state.n_tokens - first_tokens)
         context.raise_if_cancelled()
-    save_state(state, context.chunk_folder)
 
 
 def finish(config: TrainDictionaryConfig, context: StageContext) -> dict[str, list[str]]:
-    recipe = training_recipe(config)
-    state = load_state(context.chunk(context.n_chunks - 1), recipe)
-    model = context.store.open(config.vision_model, kind="vision-model").json("model.json")
-    description = DictionaryDescription(
-        kind="topk_sae",
-        name=config.name,
-        reads=tuple(config.hookpoints),
-        writes=tuple(config.hookpoints),
-        vision_model=config.vision_model,
-        image_set=config.image_set,
-        preprocessing=model["preprocessing"],
-        n_trained_tokens=state.n_tokens,
-    )
+    model = open_model(config.vision_model, context)
+    trainings = make_trainings(config, widths_read(config, model), ["cpu"])
+    state = load_state(context.chunk(context.n_chunks - 1), trainings)
+    numbers = range(len(config.dictionaries()))
+    return {"artifacts": [write_dictionary(config, number, state, model, context) for number in numbers]}
+
+
+def write_dictionary(
+    config: TrainDictionaryConfig, number: int, state: TrainingState, model: VisionModel, context: StageContext
+) -> str:
+    """One dictionary of the run as an artefact of its own; its digest."""
+    own = config.dictionaries()[number]
+    trained = [one.trainable for label, one in state.trainings.items() if label.startswith(f"{number}/")]
     with context.store.write(
         "dictionary",
-        config=config_to_dict(config),
+        config=config_to_dict(own) | {"variants": list(config.variants), "preset": config.preset},
         parents=parent_digests(config),
         stage_revision=context.stage_revision,
         seed=config.seed,
         device=context.device,
     ) as writer:
-        write_coders(writer, description, {name: training.coder for name, training in state.coders.items()})
-    return {"artifacts": [writer.digest]}
+        write_trained(writer, describe(own, model, state.n_tokens), trained)
+    return writer.digest
 
 
-def n_steps(config: TrainDictionaryConfig) -> int:
-    return max(1, -(-config.n_tokens // config.batch_tokens))
-
-
-def training_recipe(config: TrainDictionaryConfig) -> TrainingConfig:
-    steps = n_steps(config)
-    return TrainingConfig(
-        k=config.k,
-        learning_rate=config.learning_rate,
-        n_steps=steps,
-        warm_up_steps=int(WARM_UP_SHARE * steps),
-        decay_steps=int(DECAY_SHARE * steps),
-        dead_after_tokens=DEAD_AFTER_BATCHES * config.batch_tokens,
-        log_every=max(1, steps // N_LOGGED),
-    )
+def open_training_model(config: TrainDictionaryConfig, context: StageContext) -> VisionModel:
+    """The model, compiled if that was asked for and there is a GPU to profit."""
+    model = open_model(config.vision_model, context)
+    if config.is_compiled and context.device == "cuda":
+        compile_parts(model.module, config.hookpoints_read())
+    return model
 
 
 def training_stream(config: TrainDictionaryConfig, model: VisionModel, n_threads: int) -> ActivationStream:
-    images_per_block = suggest_images_per_block(model, config.hookpoints, config.batch_tokens)
-    return ActivationStream(config.seed, images_per_block, config.batch_tokens, n_threads)
+    images_per_block = suggest_images_per_block(model, config.hookpoints_read(), config.batch_tokens)
+    is_bf16 = config.precision == "bfloat16" and model.device.type == "cuda"
+    return ActivationStream(config.seed, images_per_block, config.batch_tokens, n_threads, is_bf16=is_bf16)
 
 
 def block_flops(config: TrainDictionaryConfig, model: VisionModel, stream: ActivationStream) -> float:
-    """Operations of one block: the forward passes, and the steps of every hookpoint."""
-    weights = sum(model.width_of(name) * config.n_latents for name in config.hookpoints)
+    """Operations of one block: the forward passes, and the steps of every coder."""
+    weights = n_weights(config, widths_read(config, model))
     n_trained = stream.batches_per_block(model.n_tokens) * config.batch_tokens
     steps = float(n_trained * STEP_PRODUCTS * FLOPS_PER_WEIGHT * weights)
     return stream.images_per_block * forward_flops(model) + steps
 
 
-def take_up(
-    config: TrainDictionaryConfig, recipe: TrainingConfig, previous: int, model: VisionModel, context: StageContext
-) -> TrainingState:
+def take_up(config: TrainDictionaryConfig, previous: int, model: VisionModel, context: StageContext) -> TrainingState:
     """The state the previous chunk left, or a fresh one."""
+    trainings = make_trainings(config, widths_read(config, model), training_devices())
     if previous >= 0:
-        return load_state(context.chunk(previous), recipe, context.device)
-    widths = {name: model.width_of(name) for name in config.hookpoints}
-    return start_training(widths, config.n_latents, recipe, config.seed, context.device)
+        return load_state(context.chunk(previous), trainings)
+    return start_state(trainings, config.seed)
 
 
 def read_batches(
@@ -144,7 +152,7 @@ def read_batches(
     batches = activation_batches(
         model,
         reader,
-        config.hookpoints,
+        config.hookpoints_read(),
         stream,
         first_block=payload["first_block"],
         n_blocks=payload["n_blocks"],

@@ -45,7 +45,7 @@ def test_a_wrong_setting_is_named(changes: dict[str, object], sentence: str) -> 
 
 
 def test_a_missing_setting_is_named() -> None:
-    with pytest.raises(ConfigError, match="not complete: give vision_model, hookpoints"):
+    with pytest.raises(ConfigError, match=r"not complete: give vision_model\."):
         config_from_dict("train-dictionary", {"image_set": "a"})
 
 
