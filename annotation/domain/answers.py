@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation import __version__
-from annotation.domain.answer_counts import count_afterwards
+from annotation.domain.answer_counts import count_afterwards, is_counted_apart
 from annotation.domain.answer_message import Answer, AnswerError, parse_moment
 from annotation.domain.first_answers import store_first
 from annotation.domain.gold import score
@@ -91,14 +91,21 @@ def submit_step_by_step(annotator: User, study: Study, answer: Answer, payload: 
         with transaction.atomic():
             participation = participation_for_update(study, annotator)
             annotation, stored = store(Submission(answer, payload, item, participation))
-        if stored != "replayed":
-            count_afterwards(annotation, fills_slot=stored == "new" and is_wanted(annotation))
+            if not is_counted_apart():
+                count(annotation, stored)
+        if is_counted_apart():
+            count(annotation, stored)
     except IntegrityError as error:
         # Another person's answer took the UUID between our look and our insert.
         if Annotation.objects.filter(uuid=answer.uuid).exists():
             raise AnswerError(uuid_taken()) from error
         raise
     return SubmitResult(annotation, stored, session_progress(participation, has_just_answered=True))
+
+
+def count(annotation: Annotation, stored: Stored) -> None:
+    if stored != "replayed":
+        count_afterwards(annotation, fills_slot=stored == "new" and is_wanted(annotation))
 
 
 def uuid_taken() -> str:
