@@ -27,7 +27,8 @@ SPREAD_MARGIN = 1.2  # how many times the matched feature's patches a control sh
 N_COMPARED = 24  # control features whose sheets are compared with that of the matched feature
 N_PEERS = 96  # features among which the cells of a shuffled sheet are looked for
 CONTROL_CONDITIONS = (
-    Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY, Condition.SHUFFLED,
+    Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY,
+    Condition.RANDOM_TRANSFORMER, Condition.SHUFFLED,
 )  # fmt: skip
 EVERY_CONTROL = (*CONTROL_CONDITIONS, Condition.SHUFFLED_EXPLANATION)
 

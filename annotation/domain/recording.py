@@ -31,7 +31,7 @@ def record_vision_model(artifact: Artifact, run: Run | None, *, name: str = "") 
     known = VisionModel.objects.filter(digest=artifact.digest).first()
     if known is not None:
         return known
-    asked = run.config.get("name") if run is not None else artifact.config.get("name")
+    asked = artifact.config.get("name") or (run.config.get("name") if run is not None else "")
     wanted = str(name or asked or facts["architecture"])
     height, width = facts["grid"]
     return VisionModel.objects.create(
@@ -87,7 +87,7 @@ def record_dictionary(artifact: Artifact, run: Run | None) -> Dictionary:
     if model is None or image_set is None:
         missing = "vision model" if model is None else "image set"
         raise RecordingError(f"The dictionary {artifact.digest[:12]} reads a {missing} that is not registered.")
-    controlled = Dictionary.objects.filter(digest__in=artifact.manifest["parents"]).first()
+    controlled = Dictionary.objects.filter(digest=facts.get("controls") or "none").first()
     return Dictionary.objects.create(
         name=artifact.config.get("name") or facts.get("name") or facts["kind"],
         digest=artifact.digest,

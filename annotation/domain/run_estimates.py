@@ -23,6 +23,7 @@ from workers.stages.configs import (
     EvaluateDictionaryConfig,
     FreezeStimuliConfig,
     MakeControlConfig,
+    ReadFeedForwardConfig,
     StageConfig,
     TrainDictionaryConfig,
     TrainModelConfig,
@@ -37,6 +38,7 @@ DEFAULT_WIDTH = 768
 GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pixel images
     "train-model": 700.0,
     "train-dictionary": 20_000.0,
+    "read-feed-forward": 10.0,
     "make-control": 50_000.0,
     "collect-exemplars": 150.0,
     "evaluate-dictionary": 150.0,
@@ -157,6 +159,14 @@ def dictionary_sizes(digests: tuple[str, ...]) -> tuple[list[Dictionary], float,
     return found, FLOAT * 2.0 * n_latents * width, n_latents
 
 
+def feed_forward_sizes(config: ReadFeedForwardConfig) -> Sizes:
+    """Value vectors of four times the model's width, for each k."""
+    model = VisionModel.objects.filter(digest=config.vision_model).first()
+    width, n_blocks = model_shape(model)[0], len(config.hookpoints) or (model.n_blocks if model else 12)
+    values = FLOAT * 4.0 * width**2 * n_blocks
+    return Sizes(n_blocks, model_bytes(model) + 2 * values, values * len(config.k), values, "the model and its MLPs")
+
+
 def make_control_sizes(config: MakeControlConfig) -> Sizes:
     found, weights, _ = dictionary_sizes((config.dictionary,))
     memory = 2 * weights + model_bytes(found[0].vision_model if found else None)
@@ -215,6 +225,7 @@ def unknown_sizes(config: StageConfig) -> Sizes:
 SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {
     TrainModelConfig: train_model_sizes,
     TrainDictionaryConfig: train_dictionary_sizes,
+    ReadFeedForwardConfig: feed_forward_sizes,
     MakeControlConfig: make_control_sizes,
     CollectExemplarsConfig: collect_sizes,
     EvaluateDictionaryConfig: evaluate_sizes,

@@ -27,8 +27,8 @@ from annotation.models import Condition, Item
 
 LEAD = {"hard": 0.7, "graded": 0.5, "no-reference": 0.0}
 UNRELATED = frozenset({
-    Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY, Condition.SHUFFLED,
-    Condition.SHUFFLED_EXPLANATION,
+    Condition.RANDOM_DIRECTIONS, Condition.RESIDUAL_BASIS, Condition.UNTRAINED_DICTIONARY,
+    Condition.RANDOM_TRANSFORMER, Condition.SHUFFLED, Condition.SHUFFLED_EXPLANATION,
 })  # fmt: skip
 CUTS = (0.0, 0.75, 1.5)  # between 1 no, 2 a hint, 3 mostly, 4 clearly
 TIES = 0.15

@@ -12,14 +12,30 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Dictionary, Readout, User, VisionModel
 from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
+from workers.stages.configs.feed_forward import CHOICES as FEED_FORWARD_CHOICES
 
-ALIGNMENT, EVALUATION = "align-dictionaries", "evaluate-dictionary"
+ALIGNMENT, EVALUATION, FEED_FORWARD = "align-dictionaries", "evaluate-dictionary", "read-feed-forward"
+UNTRAINED = "untrained"
 PLACES = (
     ("After each block", ""),
     ("MLP inputs", ".mlp.in"),
     ("MLP outputs", ".mlp.out"),
     ("MLP hidden", ".mlp.hidden"),
 )
+
+
+class IntegersField(forms.CharField):
+    """Whole numbers with commas between them."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    def clean(self, value: Any) -> list[int]:
+        words = str(super().clean(self.prepare_value(value))).replace(",", " ").split()
+        try:
+            return [int(word) for word in words]
+        except ValueError as error:
+            raise forms.ValidationError(_("Write whole numbers with commas between them, such as 0, 10.")) from error
 
 
 class StageForm(forms.Form):
@@ -54,6 +70,8 @@ class StageForm(forms.Form):
             return PICKERS[setting.name](self, about)
         if setting.type == "int":
             return forms.IntegerField(**about | {"required": True})
+        if setting.type == "tuple[int, ...]":
+            return IntegersField(**about)
         if setting.type == "float":
             widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
             return forms.FloatField(**about | {"required": True, "widget": widget})
@@ -168,10 +186,24 @@ def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Fiel
     if model is None:
         about["help_text"] = "Choose a vision model first."
         return forms.MultipleChoiceField(choices=[], widget=forms.CheckboxSelectMultiple, **about)
-    groups = [(title, [f"blocks.{n}{place}" for n in range(model.n_blocks)]) for title, place in PLACES]
+    places = [one for one in PLACES if form.stage != FEED_FORWARD or one[1] == ".mlp.hidden"]
+    groups = [(title, [f"blocks.{n}{place}" for n in range(model.n_blocks)]) for title, place in places]
     about["initial"] = groups[0][1]
     choices = [(title, [(name, name) for name in names]) for title, names in groups]
     return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
+
+
+def trained_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    """Those of untrained models, one of which a random transformer may be made of."""
+    found = [row for row in dictionaries(form) if row.vision_model.source == UNTRAINED]
+    none = "none: the untrained model is made, and for FF-KV read"
+    return forms.ChoiceField(choices=[("", none), *((row.digest, dictionary_name(row)) for row in found)], **about)
+
+
+def words_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    """A setting that can have a few values, by its label."""
+    known = FEED_FORWARD_CHOICES[about["label"].lower()]
+    return forms.ChoiceField(choices=[(word, word) for word in known], **about)
 
 
 def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -196,4 +228,8 @@ PICKERS = {
     "block_pairs": block_pairs_field,
     "hookpoints": hookpoints_field,
     "kind": kind_field,
+    "trained": trained_field,
+    "selection": words_field,
+    "scaling": words_field,
+    "poles": words_field,
 }

@@ -126,10 +126,13 @@ class Readout(models.Model):
         return self.name
 
 
-CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary")
+CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary", "random_transformer")
 
 
-KIND_NAMES = {"topk_sae": "TopK SAE"}
+KIND_NAMES = {
+    "topk_sae": "TopK SAE", "batch_topk_sae": "BatchTopK SAE", "jumprelu_sae": "JumpReLU SAE", "relu_sae": "ReLU SAE",
+    "cross_layer_transcoder": "cross-layer transcoder", "ff_kv": "FF-KV", "topk_ff_kv": "TopK FF-KV",
+}  # fmt: skip
 
 
 class Dictionary(models.Model):

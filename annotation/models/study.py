@@ -32,6 +32,7 @@ class Condition(models.TextChoices):
     RANDOM_DIRECTIONS = "random_directions", "random directions"
     RESIDUAL_BASIS = "residual_basis", "residual basis"
     UNTRAINED_DICTIONARY = "untrained_dictionary", "untrained dictionary"
+    RANDOM_TRANSFORMER = "random_transformer", "random transformer"
     SHUFFLED = "shuffled", "patches shuffled between features"
     SHUFFLED_EXPLANATION = "shuffled_explanation", "explanation of another feature"
     CATCH = "catch", "catch item"

@@ -23,6 +23,7 @@ CONTROLS = (
     Condition.RANDOM_DIRECTIONS,
     Condition.RESIDUAL_BASIS,
     Condition.UNTRAINED_DICTIONARY,
+    Condition.RANDOM_TRANSFORMER,
     Condition.SHUFFLED,
     Condition.SHUFFLED_EXPLANATION,
 )

@@ -11,8 +11,8 @@ from annotation.domain.protocols.questions import Question
 Options = Mapping[str, Any]
 Payload = Mapping[str, Any]
 Truth = Mapping[str, Any]
-SHEET_CONTROLS = ("random_directions", "residual_basis", "untrained_dictionary", "shuffled")
-DICTIONARY_CONTROLS = SHEET_CONTROLS[:3]
+DICTIONARY_CONTROLS = ("random_directions", "residual_basis", "untrained_dictionary", "random_transformer")
+SHEET_CONTROLS = (*DICTIONARY_CONTROLS, "shuffled")
 
 
 class Panel(NamedTuple):
