@@ -28,7 +28,7 @@ from workers.dictionaries.training import Batch, Metrics, TrainingConfig
 
 PENALIZED = ("jumprelu", "relu")
 FASTEST_FORGETTING = 0.01  # of the running mean of thresholds: some 100 batches
-STEERING = 0.02  # per step and e-fold of L0 over k
+STEERING = 0.005  # per step and e-fold of L0 over k
 MOST_STEERED = 1e4  # times the first guess, either way
 RESAMPLED_ENCODER = 0.2  # of the rows' mean norm (Bricken et al. 2023)
 
@@ -93,8 +93,12 @@ class CoderTraining:
         if self.coder.shape.normalization == "none":
             self.read_standard.learn(batch[self.reads[0]])
             self.write_standard.learn(batch[self.writes[0]])
-        if config.objective.activation == "jumprelu":
-            self.coder.threshold.fill_(float(self.threshold_for_k(self.normalized(batch)[0])))
+        if config.objective.activation in PENALIZED:
+            threshold = float(self.threshold_for_k(self.normalized(batch)[0]))
+            if config.objective.activation == "jumprelu":
+                self.coder.threshold.fill_(threshold)
+            else:
+                self.coder.b_enc.fill_(-threshold)
         self.steered_weight.fill_(config.objective.sparsity_weight or self.guessed_weight(config.objective))
 
     def threshold_for_k(self, tokens: Float[Tensor, "n_tokens d_model"]) -> Float[Tensor, ""]:
