@@ -1,9 +1,9 @@
 """Exemplars of one dictionary at one hookpoint and pole, gathered batch by batch; accumulators merge (design.md §7).
 
 Per latent: the K images with the highest maxima (the lower image first among equals), samples over the activation
-range, contrast images, firing counts, moments and a histogram. Memory does not grow with the number of images, and
-any split of the images into shards merges to the same bytes: tables keep entries by key alone, counts are integers,
-and what enters the moments is rounded to multiples of 2^-20, so that float64 sums below 2^33 are exact in any order.
+range, contrast images, and counts. Memory does not grow with the number of images, and any split of the images into
+shards merges to the same bytes: tables keep entries by key alone, no two images have the same key, and the counts are
+exact in any order. All of it lives where the codes do.
 
 A contrast image has the lowest maximum there is: zero, drawn by hash, where the feature is silent on enough images,
 else the weakest, and only those at or below the 10th percentile of the feature's image maxima.
@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -25,17 +26,17 @@ from torch import Tensor
 
 from workers.dictionaries.sparse_coder import Codes, join_selected
 from workers.dictionaries.sparsifiers import Selected
-from workers.exemplars.activation_ranges import ActivationRanges, half_octave
-from workers.exemplars.hashing import KEY_BITS, hash_pairs, value_bits
-from workers.exemplars.image_maxima import ImageMaxima, find_image_maxima, patch_maps
-from workers.exemplars.ranked_table import EMPTY, Entries, RankedTable
+from workers.exemplars.activation_counts import ActivationCounts
+from workers.exemplars.activation_ranges import ActivationRanges
+from workers.exemplars.hashing import HASH_BITS, shared_hashes, value_bits
+from workers.exemplars.image_maxima import DenseImages, ImageBatch, SparseImages, is_dense, show_pairs
+from workers.exemplars.ranked_table import EMPTY, Entries, Places, RankedTable, positions
 
 HIGHEST_BITS = 0x7FFFFFFF
-GRID = 2.0**20
+SMALLEST = 2.0**-149  # the smallest value that is not silence
 CONTRAST_SHARE = 0.1
 ENTRIES_AT_ONCE = 1 << 18  # below this many active entries the number of calls costs more than the work
-FIRST_BIN, N_HISTOGRAM_BINS = -20, 32  # 2^-10 to 2^6 in half octaves; the outer bins take what lies beyond
-COUNTS = ("n_images_active", "n_tokens_active", "n_prefix_wins", "total", "total_of_squares", "maximum", "histogram")
+DENSE_AT_ONCE = 1 << 20  # entries of the axis of latents per image, or per token where the codes are dense
 
 
 @dataclass(frozen=True)
@@ -51,98 +52,110 @@ class ExemplarSettings:
     seed: int = 0
 
 
+class Winners(NamedTuple):
+    """Pairs (image row · n_latents + latent) that won a place in a table of shown images."""
+
+    table: RankedTable
+    places: Places
+    pairs: Int[Tensor, " n_winners"]
+
+
 class ExemplarAccumulator:
     """All that is kept of the images seen so far; images are named by their index in the image set, each seen once."""
 
-    def __init__(self, settings: ExemplarSettings) -> None:
+    def __init__(self, settings: ExemplarSettings, device: torch.device | str = "cpu") -> None:
         self.settings = settings
+        self.device = torch.device(device)
         n = settings.n_latents
-        image, value = torch.tensor(-1, dtype=torch.int32), torch.tensor(0.0)
-        patch, patch_map = torch.tensor(-1, dtype=torch.int16), torch.zeros(settings.n_patches, dtype=torch.uint8)
-        shown = {"image": image, "value": value, "patch": patch, "map": patch_map}
+        image, value = self.blank(-1, torch.int32), self.blank(0, torch.float32)
+        patch_map = torch.zeros(settings.n_patches, dtype=torch.uint8, device=device)
+        shown = {"image": image, "value": value, "patch": self.blank(-1, torch.int16), "map": patch_map}
         self.top = RankedTable(n, settings.n_top, shown)
         self.ranges = ActivationRanges(n, settings.n_per_range, shown)
         self.contrast = RankedTable(n, settings.n_contrast, {"image": image, "value": value})
+        self.counts = ActivationCounts(n, device)
         self.waiting: list[tuple[Tensor, Codes]] = []
         self.n_images = 0
         self.n_tokens = 0
-        self.n_images_active = torch.zeros(n, dtype=torch.long)
-        self.n_tokens_active = torch.zeros(n, dtype=torch.long)
-        self.n_prefix_wins = torch.zeros(n, dtype=torch.long)
-        self.total = torch.zeros(n, dtype=torch.float64)
-        self.total_of_squares = torch.zeros(n, dtype=torch.float64)
-        self.maximum = torch.zeros(n)
-        self.histogram = torch.zeros(n, N_HISTOGRAM_BINS, dtype=torch.long)
+
+    def blank(self, value: int, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(value, dtype=dtype, device=self.device)
 
     @torch.no_grad()
     def update(self, images: Int[Tensor, " n_images"], codes: Codes) -> None:
         """Take in a batch of images; ``codes`` holds the tokens of the first image, then of the second, and so on."""
-        self.waiting.append((images, Codes(codes.indices.cpu(), codes.values.float().cpu(), None)))
+        if images.numel() == 0:
+            return
+        indices, values = codes.indices.to(self.device), codes.values.to(self.device)
         self.n_images += images.numel()
-        self.n_tokens += codes.indices.shape[0]
+        self.n_tokens += values.shape[0]
+        if is_dense(codes, self.settings.n_latents):
+            self.take_in_dense(images, Codes(indices, values, None))
+            return
+        self.waiting.append((images, Codes(indices, values, None)))
         if sum(waiting.values.numel() for _, waiting in self.waiting) >= ENTRIES_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         """Work off the batches that wait to be worked off together."""
+        settings = self.settings
         for images, codes in join_batches(self.waiting):
-            maxima = find_image_maxima(
-                codes,
-                n_images=images.numel(),
-                n_latents=self.settings.n_latents,
-                n_prefix_tokens=self.settings.n_prefix_tokens,
-            )
-            self.count(maxima)
-            self.offer_top(images, maxima)
-            self.offer_ranges(images, maxima)
-            self.offer_contrast(images, maxima)
+            for part, values, indices in slices(images, codes, max(1, DENSE_AT_ONCE // settings.n_latents)):
+                batch = SparseImages(
+                    Codes(indices, values, None), n_images=len(part), n_latents=settings.n_latents,
+                    n_prefix_tokens=settings.n_prefix_tokens,
+                )  # fmt: skip
+                self.take_in(part, batch)
         self.waiting = []
 
-    def count(self, maxima: ImageMaxima) -> None:
-        n, active = self.settings.n_latents, maxima.active
-        value = active.value.double()
-        self.n_images_active += torch.bincount(maxima.latent, minlength=n)
-        self.n_tokens_active += torch.bincount(active.latent, minlength=n)
-        on_prefix = maxima.token < self.settings.n_prefix_tokens
-        self.n_prefix_wins += torch.bincount(maxima.latent[on_prefix], minlength=n)
-        self.total.index_add_(0, active.latent, (value * GRID).round() / GRID)
-        self.total_of_squares.index_add_(0, active.latent, (value.square() * GRID).round() / GRID)
-        self.maximum.scatter_reduce_(0, maxima.latent, maxima.value, "amax")
-        bins = (half_octave(active.value) - FIRST_BIN).clamp(0, N_HISTOGRAM_BINS - 1)
-        flat = torch.bincount(active.latent * N_HISTOGRAM_BINS + bins, minlength=n * N_HISTOGRAM_BINS)
-        self.histogram += flat.view(n, N_HISTOGRAM_BINS)
+    def take_in_dense(self, images: Int[Tensor, " n_images"], codes: Codes) -> None:
+        per_image = codes.values.numel() // images.numel()
+        for part, values, indices in slices(images, codes, max(1, DENSE_AT_ONCE // per_image)):
+            prefix = self.settings.n_prefix_tokens
+            batch = DenseImages(Codes(indices, values, None), n_images=len(part), n_prefix_tokens=prefix)
+            self.take_in(part, batch)
 
-    def offer_top(self, images: Tensor, maxima: ImageMaxima) -> None:
-        keys = ((HIGHEST_BITS - value_bits(maxima.value)) << 32) | images[maxima.image_row].long()
-        admitted = self.top.admits(maxima.latent, keys).nonzero().squeeze(1)
-        shown = self.shown_columns(images, maxima, admitted)
-        self.top.insert(Entries(maxima.latent[admitted], keys[admitted], shown))
+    def take_in(self, images: Int[Tensor, " n_images"], batch: ImageBatch) -> None:
+        indices = tuple(images.tolist())
+        hashes = shared_hashes(indices, self.settings.n_latents, self.settings.seed, self.device)
+        on_device = torch.tensor(indices, device=self.device)
+        batch.count(self.counts)
+        self.counts.add_images(batch.maximum, batch.prefix_wins())
+        winners = [self.admit_top(on_device, batch), self.admit_ranges(hashes, batch)]
+        self.fill(on_device, batch, winners)
+        self.offer_contrast(on_device, hashes, batch)
 
-    def offer_ranges(self, images: Tensor, maxima: ImageMaxima) -> None:
-        bins = half_octave(maxima.value)
-        self.ranges.raise_bins(maxima.latent, bins)
-        rows = self.ranges.rows_of(maxima.latent, bins)
-        keys = hash_pairs(images[maxima.image_row], maxima.latent, self.settings.seed)
-        admitted = self.ranges.table.admits(rows, keys).nonzero().squeeze(1)
-        shown = self.shown_columns(images, maxima, admitted)
-        self.ranges.table.insert(Entries(rows[admitted], keys[admitted], shown))
+    def admit_top(self, images: Tensor, batch: ImageBatch) -> Winners:
+        worst = (HIGHEST_BITS - (self.top.highest >> 32)).int().view(torch.float32)  # 0 where there is room
+        pairs = positions((batch.maximum >= worst.clamp_min(SMALLEST)).flatten())
+        image_rows, latents = pairs // self.settings.n_latents, pairs % self.settings.n_latents
+        keys = ((HIGHEST_BITS - value_bits(batch.maximum.flatten()[pairs])) << 32) | images[image_rows]
+        admitted = positions(self.top.admits(latents, keys))
+        places = self.top.admit(latents[admitted], keys[admitted])
+        return Winners(self.top, places, pairs[admitted[places.entries]])
 
-    def offer_contrast(self, images: Tensor, maxima: ImageMaxima) -> None:
-        """The one place with a dense latent axis, per image: silence has no entries to go by."""
-        latents = torch.arange(self.settings.n_latents)
-        values = torch.zeros(images.numel(), latents.numel())
-        values[maxima.image_row, maxima.latent] = maxima.value
-        keys = hash_pairs(images[:, None], latents[None, :], self.settings.seed) >> (KEY_BITS - 32)
-        keys |= value_bits(values) << 32
-        rows, columns = (keys < self.contrast.highest).nonzero(as_tuple=True)
-        offered = {"image": images[rows], "value": values[rows, columns]}
-        self.contrast.insert(Entries(columns, keys[rows, columns], offered))
+    def admit_ranges(self, hashes: Tensor, batch: ImageBatch) -> Winners:
+        places = self.ranges.admit(batch.maximum, hashes)
+        return Winners(self.ranges.table, places, places.entries)
 
-    def shown_columns(self, images: Tensor, maxima: ImageMaxima, pairs: Int[Tensor, " n"]) -> dict[str, Tensor]:
-        n_prefix = self.settings.n_prefix_tokens
-        maps = patch_maps(maxima, pairs, n_patches=self.settings.n_patches, n_prefix_tokens=n_prefix)
-        patch = (maxima.token[pairs] - n_prefix).clamp_min(-1)
-        return {"image": images[maxima.image_row[pairs]], "value": maxima.value[pairs], "patch": patch, "map": maps}
+    def fill(self, images: Tensor, batch: ImageBatch, winners: Sequence[Winners]) -> None:
+        """Make the patch maps of those that won a place, each once."""
+        pairs = torch.cat([won.pairs for won in winners])
+        if pairs.numel() == 0:
+            return
+        shown = show_pairs(batch, pairs, self.settings.n_prefix_tokens)
+        image, value = images[pairs // self.settings.n_latents], batch.maximum.flatten()[pairs]
+        columns = {"image": image, "value": value, **shown._asdict()}
+        split = {name: column.split([won.pairs.numel() for won in winners]) for name, column in columns.items()}
+        for number, won in enumerate(winners):
+            won.table.fill(won.places, {name: parts[number] for name, parts in split.items()})
+
+    def offer_contrast(self, images: Tensor, hashes: Tensor, batch: ImageBatch) -> None:
+        keys = (value_bits(batch.maximum) << HASH_BITS) | hashes
+        pairs = positions((keys < self.contrast.highest).flatten())
+        image_rows, latents = pairs // self.settings.n_latents, pairs % self.settings.n_latents
+        offered = {"image": images[image_rows], "value": batch.maximum.flatten()[pairs]}
+        self.contrast.insert(Entries(latents, keys.flatten()[pairs], offered))
 
     @torch.no_grad()
     def merge(self, other: ExemplarAccumulator) -> None:
@@ -154,26 +167,24 @@ class ExemplarAccumulator:
         self.top.insert(other.top.entries())
         self.ranges.merge(other.ranges)
         self.contrast.insert(other.contrast.entries())
+        self.counts.merge(other.counts)
         self.n_images += other.n_images
         self.n_tokens += other.n_tokens
-        self.maximum = torch.maximum(self.maximum, other.maximum)
-        for name in COUNTS:
-            if name != "maximum":
-                getattr(self, name).add_(getattr(other, name))
 
     @torch.no_grad()
     def finish(self) -> dict[str, Tensor]:
         """The tensors of the exemplars artefact; -1 stands for no image, NaN for no contrast reached."""
         self.flush()
         top = {f"top_{name}": column for name, column in self.top.ranked().columns.items()}
-        ranges = self.ranges.finish(self.maximum)
-        return (
+        ranges = self.ranges.finish(self.counts.maximum)
+        finished = (
             top
             | {f"range_{name}": column for name, column in ranges.columns.items()}
             | {"range_edges": ranges.edges}
             | self.contrast_columns()
-            | self.statistics()
+            | self.counts.statistics(self.n_tokens)
         )
+        return {name: tensor.cpu() for name, tensor in finished.items()}
 
     def contrast_columns(self) -> dict[str, Tensor]:
         """Contrast images by rising maximum, those above the 10th percentile of the image maxima left out."""
@@ -184,7 +195,7 @@ class ExemplarAccumulator:
         if rank < self.contrast.n_slots:
             kept &= values <= values[:, rank : rank + 1]
         reached = torch.where(kept, values, -1.0).amax(dim=1)
-        has_contrast = (reached >= 0) & (reached < self.maximum)
+        has_contrast = (reached >= 0) & (reached < self.counts.maximum)
         kept &= has_contrast[:, None]
         return {
             "contrast_image": torch.where(kept, images, -1),
@@ -192,28 +203,11 @@ class ExemplarAccumulator:
             "contrast_reached": torch.where(has_contrast, reached, math.nan),
         }
 
-    def statistics(self) -> dict[str, Tensor]:
-        """Mean and variance are over active tokens; the prefix share is that of the images where the latent fires."""
-        n_active = self.n_tokens_active.clamp_min(1)
-        mean = self.total / n_active
-        variance = (self.total_of_squares / n_active - mean.square()).clamp_min(0)
-        edges = torch.pow(2.0, torch.arange(FIRST_BIN, FIRST_BIN + N_HISTOGRAM_BINS + 1) / 2)
-        return {
-            "n_images_active": self.n_images_active.int(),
-            "n_tokens_active": self.n_tokens_active.clone(),
-            "density": (self.n_tokens_active / max(self.n_tokens, 1)).float(),
-            "mean": mean.float(),
-            "variance": variance.float(),
-            "maximum": self.maximum.clone(),
-            "prefix_share": (self.n_prefix_wins / self.n_images_active.clamp_min(1)).float(),
-            "histogram": self.histogram.clamp_max(2**31 - 1).int(),
-            "histogram_edges": edges.float(),
-        }
-
+    @torch.no_grad()
     def save(self, path: Path) -> None:
         self.flush()
         tensors = self.top.tensors("top") | self.ranges.table.tensors("ranges") | self.contrast.tensors("contrast")
-        tensors |= {"top_bin": self.ranges.top_bin} | {name: getattr(self, name) for name in COUNTS}
+        tensors |= {"top_bin": self.ranges.top_bin} | self.counts.tensors()
         record = asdict(self.settings) | {"n_images": self.n_images, "n_tokens": self.n_tokens}
         save_file(tensors, path, metadata={"record": json.dumps(record, sort_keys=True)})
 
@@ -222,28 +216,39 @@ def join_batches(waiting: Sequence[tuple[Tensor, Codes]]) -> Iterator[tuple[Tens
     """Batches with equally many tokens per image joined into one, narrower codes padded with zeros."""
     for n_tokens in dict.fromkeys(codes.indices.shape[0] // images.numel() for images, codes in waiting):
         alike = [(images, codes) for images, codes in waiting if codes.indices.shape[0] == images.numel() * n_tokens]
+        if len(alike) == 1:
+            yield alike[0]
+            continue
         selected = join_selected([Selected(codes.indices, codes.values) for _, codes in alike])
         yield torch.cat([images for images, _ in alike]), Codes(selected.indices, selected.values, None)
 
 
-def load_accumulator(path: Path) -> ExemplarAccumulator:
+def slices(images: Tensor, codes: Codes, n_at_once: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """A few images at a time: their numbers, values and indices."""
+    n_tokens = codes.values.shape[0] // images.numel()
+    for start in range(0, images.numel(), n_at_once):
+        stop = min(start + n_at_once, images.numel())
+        tokens = slice(start * n_tokens, stop * n_tokens)
+        yield images[start:stop], codes.values[tokens], codes.indices[tokens]
+
+
+def load_accumulator(path: Path, device: torch.device | str = "cpu") -> ExemplarAccumulator:
     """The accumulator that ``save`` wrote."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt", device=str(device)) as file:
         record = json.loads(file.metadata()["record"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
     n_images, n_tokens = record.pop("n_images"), record.pop("n_tokens")
-    accumulator = ExemplarAccumulator(ExemplarSettings(**record))
+    accumulator = ExemplarAccumulator(ExemplarSettings(**record), device)
     accumulator.n_images, accumulator.n_tokens = n_images, n_tokens
     accumulator.top.restore("top", tensors)
     accumulator.ranges.table.restore("ranges", tensors)
     accumulator.ranges.top_bin = tensors["top_bin"]
     accumulator.contrast.restore("contrast", tensors)
-    for name in COUNTS:
-        setattr(accumulator, name, tensors[name])
+    accumulator.counts.restore(tensors)
     return accumulator
 
 
-def merge_all(accumulators: list[ExemplarAccumulator]) -> ExemplarAccumulator:
+def merge_all(accumulators: Sequence[ExemplarAccumulator]) -> ExemplarAccumulator:
     """One accumulator that saw what all of them saw; the first is changed."""
     assert accumulators, "there is nothing to merge"
     merged = accumulators[0]

@@ -1,87 +1,151 @@
-"""What one batch of codes says of each image and latent: the maximum, where it sits, and the patch map.
+"""What one batch of codes says of each image and latent: the maximum, and on demand the values by token.
 
-Everything works on the active (image, token, latent, value) entries, sorted once by image and latent; a dense latent
-axis per token never exists. A maximum shared by several tokens sits on the first of them.
+Per image there is a dense axis of latents, which costs a small share of the encoder's product that gave the codes; per
+token there is none, but for a dictionary that is dense itself (FF-KV), whose codes are taken as the matrix they are.
+Values at or below zero are silence. A maximum shared by several tokens sits on the first of them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from workers.dictionaries.sparse_coder import Codes
+from workers.exemplars.activation_counts import ActivationCounts
+from workers.exemplars.ranked_table import positions, take
 
-INT32_MAX = torch.iinfo(torch.int32).max
-
-
-class ImageMaxima(NamedTuple):
-    """One entry per (image, latent) that is active somewhere in the batch, by image and then latent."""
-
-    image_row: Int[Tensor, " n_pairs"]
-    latent: Int[Tensor, " n_pairs"]
-    value: Float[Tensor, " n_pairs"]
-    token: Int[Tensor, " n_pairs"]
-    patch_value: Float[Tensor, " n_pairs"]
-    n_active: Int[Tensor, " n_pairs"]
-    active: ActiveTokens
+PAIRS_AT_ONCE = 1 << 14  # pairs of an image and a latent whose tokens are laid out together
 
 
-class ActiveTokens(NamedTuple):
-    """One entry per active token and latent, pair by pair, ``n_active`` of each."""
+class ImageBatch(Protocol):
+    """Codes of whole images, each with the same number of tokens."""
 
-    token: Int[Tensor, " n_active"]
-    latent: Int[Tensor, " n_active"]
-    value: Float[Tensor, " n_active"]
+    maximum: Float[Tensor, "n_images n_latents"]
 
+    def count(self, counts: ActivationCounts) -> None:
+        """Add all active tokens to the counts."""
 
-def find_image_maxima(codes: Codes, *, n_images: int, n_latents: int, n_prefix_tokens: int) -> ImageMaxima:
-    """Reduce the codes of a batch of images, each with the same number of tokens, to maxima by image and latent."""
-    n_tokens = codes.indices.shape[0] // max(n_images, 1)
-    entry = (codes.values.reshape(-1) > 0).nonzero().squeeze(1)
-    position, latent = entry // codes.values.shape[1], take(codes.indices.reshape(-1), entry)
-    image_row = position // max(n_tokens, 1)
-    key = image_row * n_latents + latent
-    order = (key.int() if n_images * n_latents <= INT32_MAX else key).argsort(stable=True)
-    value = take(codes.values.reshape(-1), take(entry, order)).to(torch.float32)
-    token, latent = take(position - image_row * n_tokens, order), take(latent, order)
-    pair_key, pair, counts = torch.unique_consecutive(take(key, order), return_inverse=True, return_counts=True)
-    maximum = largest(value, counts)
-    at_maximum = torch.where(value == take(maximum, pair), token, n_tokens)
-    first = torch.full((pair_key.numel(),), n_tokens).scatter_reduce_(0, pair, at_maximum, "amin")
-    patch_maximum = largest(value * (token >= n_prefix_tokens), counts)
-    return ImageMaxima(
-        pair_key // n_latents, pair_key % n_latents, maximum, first, patch_maximum, counts,
-        ActiveTokens(token, latent, value),
-    )  # fmt: skip
+    def prefix_wins(self) -> Int[Tensor, " n_latents"]:
+        """On how many images the maximum sits on a prefix token."""
+
+    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
+        """The values by token of pairs (image row · n_latents + latent), each named once."""
 
 
-def take(values: Shaped[Tensor, " n"], positions: Int[Tensor, " m"]) -> Shaped[Tensor, " m"]:
-    """values[positions]; four times as fast as by an index."""
-    return values.index_select(0, positions)
+class SparseImages:
+    """Codes of a few latents per token."""
+
+    def __init__(self, codes: Codes, *, n_images: int, n_latents: int, n_prefix_tokens: int) -> None:
+        self.n_images, self.n_latents, self.n_prefix_tokens = n_images, n_latents, n_prefix_tokens
+        self.per_token = codes.values.shape[1]
+        self.n_tokens = codes.values.shape[0] // n_images
+        self.values = codes.values.float().clamp_min(0).flatten()
+        self.latents = codes.indices.flatten()
+        self.entries: Tensor | None = None  # their positions among the codes, where silent ones were sorted out
+        if self.values.numel() and float(self.values.amin()) == 0:
+            self.entries = positions(self.values > 0)
+            self.values, self.latents = take(self.values, self.entries), take(self.latents, self.entries)
+        self.pairs = self.pairs_of_entries()
+        maximum = self.values.new_zeros(n_images * n_latents).scatter_reduce_(0, self.pairs, self.values, "amax")
+        self.maximum = maximum.view(n_images, n_latents)
+
+    def pairs_of_entries(self) -> Int[Tensor, " n_entries"]:
+        if self.entries is not None:
+            return self.entries // (self.n_tokens * self.per_token) * self.n_latents + self.latents
+        first = torch.arange(self.n_images, device=self.values.device) * self.n_latents
+        return (self.latents.view(self.n_images, -1) + first[:, None]).flatten()
+
+    def tokens_of(self, entries: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        codes = entries if self.entries is None else take(self.entries, entries)
+        return codes // self.per_token % self.n_tokens
+
+    def count(self, counts: ActivationCounts) -> None:
+        counts.add_entries(self.latents, self.values)
+
+    def prefix_wins(self) -> Int[Tensor, " n_latents"]:
+        pairs, values = self.entries_on_prefix()
+        wins = pairs[values == take(self.maximum.view(-1), pairs)].unique()
+        return torch.bincount(wins % self.n_latents, minlength=self.n_latents)
+
+    def entries_on_prefix(self) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+        """The pairs and values of active prefix tokens."""
+        if self.entries is None:
+            n_first = self.n_prefix_tokens * self.per_token
+            pairs, values = (part.view(self.n_images, -1)[:, :n_first] for part in (self.pairs, self.values))
+            return pairs.flatten(), values.flatten()
+        entries = positions(self.entries // self.per_token % self.n_tokens < self.n_prefix_tokens)
+        return take(self.pairs, entries), take(self.values, entries)
+
+    @cached_property
+    def places(self) -> Int[Tensor, " n_images*n_latents"]:
+        """Where a wanted pair's values go; -1, and always left so, for the others."""
+        return torch.full((self.n_images * self.n_latents,), -1, dtype=torch.int32, device=self.values.device)
+
+    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
+        self.places[pairs] = torch.arange(pairs.numel(), dtype=torch.int32, device=pairs.device)
+        place = take(self.places, self.pairs)
+        self.places[pairs] = -1
+        entries = positions(place >= 0)
+        laid_out = self.values.new_zeros(pairs.numel() * self.n_tokens)
+        laid_out[take(place, entries).long() * self.n_tokens + self.tokens_of(entries)] = take(self.values, entries)
+        return laid_out.view(-1, self.n_tokens)
 
 
-def largest(values: Float[Tensor, " n_active"], counts: Int[Tensor, " n_pairs"]) -> Float[Tensor, " n_pairs"]:
-    """The largest value of each run of entries."""
-    if counts.numel() == 0:
-        return values.new_zeros(0)
-    return torch.segment_reduce(values, "max", lengths=counts, unsafe=True)
+class DenseImages:
+    """Codes that name every latent at every token, in order."""
+
+    def __init__(self, codes: Codes, *, n_images: int, n_prefix_tokens: int) -> None:
+        self.n_prefix_tokens = n_prefix_tokens
+        self.values = codes.values.float().clamp_min(0).view(n_images, -1, codes.values.shape[1])
+        self.maximum = self.values.amax(1)
+
+    def count(self, counts: ActivationCounts) -> None:
+        for image in self.values:
+            counts.add_tokens(image)
+
+    def prefix_wins(self) -> Int[Tensor, " n_latents"]:
+        if self.n_prefix_tokens == 0:
+            return torch.zeros(self.maximum.shape[1], dtype=torch.long, device=self.maximum.device)
+        on_prefix = self.values[:, : self.n_prefix_tokens].amax(1)
+        return ((on_prefix == self.maximum) & (on_prefix > 0)).sum(0)
+
+    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
+        n_latents = self.maximum.shape[1]
+        return self.values[pairs // n_latents, :, pairs % n_latents]
 
 
-def patch_maps(
-    maxima: ImageMaxima, pairs: Int[Tensor, " n_chosen"], *, n_patches: int, n_prefix_tokens: int
-) -> UInt8[Tensor, "n_chosen n_patches"]:
-    """Maps of chosen pairs: 255 is the image's own maximum over patches, 0 is silent, an active patch at least 1."""
-    counts = maxima.n_active[pairs]
-    before = maxima.n_active.cumsum(0) - maxima.n_active
-    row = torch.arange(pairs.numel()).repeat_interleave(counts)
-    entry = (before[pairs] - (counts.cumsum(0) - counts)).repeat_interleave(counts) + torch.arange(row.numel())
-    patch = maxima.active.token[entry] - n_prefix_tokens
-    share = maxima.active.value[entry] / maxima.patch_value[pairs].repeat_interleave(counts)
-    levels = (255 * share).round().clamp(1, 255).to(torch.uint8)
-    maps = torch.zeros(pairs.numel(), n_patches, dtype=torch.uint8)
-    on_patch = patch >= 0
-    maps[row[on_patch], patch[on_patch]] = levels[on_patch]
-    return maps
+def is_dense(codes: Codes, n_latents: int) -> bool:
+    """Whether every token names every latent in order: one row of indices, expanded."""
+    indices = codes.indices
+    if indices.shape[0] == 0 or indices.shape[1] != n_latents or indices.stride(0) != 0:
+        return False
+    return torch.equal(indices[0], torch.arange(n_latents, device=indices.device))
+
+
+class Shown(NamedTuple):
+    """How pairs of an image and a latent are shown: the patch of the maximum, -1 on a prefix token, and the map."""
+
+    patch: Int[Tensor, " n_pairs"]
+    map: UInt8[Tensor, "n_pairs n_patches"]
+
+
+def show_pairs(batch: ImageBatch, pairs: Int[Tensor, " n_pairs"], n_prefix_tokens: int) -> Shown:
+    """Patches and maps of pairs in which the latent is active; a pair may be named more than once."""
+    distinct, place = torch.unique(pairs, return_inverse=True)
+    parts = []
+    for chosen in distinct.split(PAIRS_AT_ONCE):  # type: ignore[no-untyped-call]
+        values = batch.token_values(chosen)
+        patch = (values.argmax(dim=1) - n_prefix_tokens).clamp_min(-1)
+        parts.append(Shown(patch, patch_maps(values[:, n_prefix_tokens:])))
+    return Shown(*(torch.cat([part[column] for part in parts])[place] for column in range(2)))
+
+
+def patch_maps(values: Float[Tensor, "n_pairs n_patches"]) -> UInt8[Tensor, "n_pairs n_patches"]:
+    """255 is the pair's own maximum over patches, 0 is silent, an active patch at least 1."""
+    strongest = values.amax(dim=1, keepdim=True)
+    levels = (255 * (values / strongest)).round().clamp(1, 255)
+    return torch.where(values > 0, levels, 0.0).to(torch.uint8)

@@ -1,6 +1,7 @@
 """A table that keeps, per row, the entries with the lowest keys: the one structure behind every kind of exemplar.
 
-The key alone decides, so the order in which entries come, or tables are merged, does not matter.
+The key alone decides, so the order in which entries come, or tables are merged, does not matter. ``admit`` says which
+entries win a place before anything else is known of them, so that patch maps are made of the winners only.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 EMPTY = torch.iinfo(torch.int64).max
@@ -23,6 +25,14 @@ class Entries(NamedTuple):
     columns: dict[str, Tensor]
 
 
+class Places(NamedTuple):
+    """Where the entries that won go; ``entries`` are their positions among those on offer."""
+
+    entries: Int[Tensor, " n_winners"]
+    rows: Int[Tensor, " n_winners"]
+    slots: Int[Tensor, " n_winners"]
+
+
 class RankedRows(NamedTuple):
     """The rows of a table, each in order of key; an empty place has the key EMPTY."""
 
@@ -34,9 +44,10 @@ class RankedTable:
     """Per row the ``n_slots`` entries with the lowest keys, with their columns; places within a row say nothing."""
 
     def __init__(self, n_rows: int, n_slots: int, columns: Mapping[str, Tensor]) -> None:
-        """``columns`` gives an empty entry's value, which fixes each column's shape and dtype."""
-        self.keys = torch.full((n_rows, n_slots), EMPTY)
-        self.highest = torch.full((n_rows,), EMPTY)
+        """``columns`` gives an empty entry's value, which fixes each column's shape, dtype and device."""
+        device = next(iter(columns.values())).device
+        self.keys = torch.full((n_rows, n_slots), EMPTY, device=device)
+        self.highest = torch.full((n_rows,), EMPTY, device=device)
         self.blank = dict(columns)
         self.columns = {name: blank.expand(n_rows, n_slots, *blank.shape).clone() for name, blank in self.blank.items()}
 
@@ -48,34 +59,47 @@ class RankedTable:
         """Which entries may still find a place; an entry refused here is refused for good."""
         return keys < self.highest[rows]
 
-    def insert(self, entries: Entries) -> None:
-        """Offer entries; an entry must not be offered twice. A winner takes the place of what it ousts."""
-        if entries.rows.numel() == 0:
-            return
-        affected, row_of_entry = torch.unique(entries.rows, return_inverse=True)
-        n_old = affected.numel() * self.n_slots
-        rows = torch.cat([torch.arange(affected.numel()).repeat_interleave(self.n_slots), row_of_entry])
-        keys = torch.cat([self.keys[affected].reshape(-1), entries.keys])
-        order = keys.argsort(stable=True)
-        order = order[rows[order].argsort(stable=True)]
-        is_kept = rank_in_row(rows[order]) < self.n_slots
-        is_new = order >= n_old
-        winners, ousted = order[is_kept & is_new] - n_old, order[~is_kept & ~is_new]
-        places = affected[rows[ousted]], ousted % self.n_slots  # both lists run by row, so they go together
-        self.keys[places] = entries.keys[winners]
-        for name, column in self.columns.items():
-            column[places] = entries.columns[name][winners].to(column.dtype)
+    def admit(self, rows: Int[Tensor, " n_entries"], keys: Int[Tensor, " n_entries"]) -> Places:
+        """Give places to the winners among these entries; their columns are to be filled in. None is offered twice."""
+        order = rows.argsort(stable=True)
+        affected, counts = torch.unique_consecutive(rows[order], return_counts=True)
+        before = counts.cumsum(0) - counts
+        row_of = torch.arange(affected.numel(), device=rows.device).repeat_interleave(counts)
+        rank = torch.arange(rows.numel(), device=rows.device) - before[row_of]
+        width = int(counts.max()) if counts.numel() else 0
+        offered = self.keys.new_full((affected.numel(), width), EMPTY)
+        offered[row_of, rank] = keys[order]
+        kept = self.keys[affected]
+        last = nth_lowest(torch.cat([kept, offered], dim=1), self.n_slots)[:, None]
+        wins = (offered <= last) & (offered != EMPTY)
+        loses = (kept > last) | (kept == EMPTY)
+        loses &= loses.cumsum(1) <= wins.sum(1, keepdim=True)  # as many as win; of empty places only those needed
+        won, lost = positions(wins.flatten()), positions(loses.flatten())
+        row = won // max(width, 1)
+        places = Places(order[before[row] + won % max(width, 1)], affected[row], lost % self.n_slots)
+        self.keys[places.rows, places.slots] = keys[places.entries]
         self.highest[affected] = self.keys[affected].amax(dim=1)
+        return places
+
+    def fill(self, places: Places, columns: Mapping[str, Tensor]) -> None:
+        """The columns of the entries that won, in their order among ``places``."""
+        for name, column in self.columns.items():
+            column[places.rows, places.slots] = columns[name].to(column.dtype)
+
+    def insert(self, entries: Entries) -> None:
+        """Offer entries with all that comes with them."""
+        places = self.admit(entries.rows, entries.keys)
+        self.fill(places, {name: column[places.entries] for name, column in entries.columns.items()})
 
     def ranked(self) -> RankedRows:
         """A copy with each row in order of key."""
         order = self.keys.argsort(dim=1)
-        rows = torch.arange(order.shape[0])[:, None]
+        rows = torch.arange(order.shape[0], device=order.device)[:, None]
         return RankedRows(self.keys[rows, order], {name: column[rows, order] for name, column in self.columns.items()})
 
     def entries(self) -> Entries:
         """All that the table holds."""
-        return self.entries_of(torch.arange(self.keys.shape[0]))
+        return self.entries_of(torch.arange(self.keys.shape[0], device=self.keys.device))
 
     def entries_of(self, rows: Int[Tensor, " n_rows"]) -> Entries:
         keys = self.keys[rows]
@@ -98,7 +122,20 @@ class RankedTable:
         self.columns = {name: tensors[f"{prefix}.{name}"] for name in self.columns}
 
 
-def rank_in_row(rows: Int[Tensor, " n_entries"]) -> Int[Tensor, " n_entries"]:
-    """The place of each entry within its row, for entries that come row by row."""
-    counts = torch.bincount(rows)
-    return torch.arange(rows.numel()) - (counts.cumsum(0) - counts)[rows]
+def nth_lowest(keys: Int[Tensor, "n_rows n_keys"], n: int) -> Int[Tensor, " n_rows"]:
+    """The n-th lowest key of each row; on a CPU numpy's vectorized sort is three times as fast as a search."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(np.sort(keys.numpy(), axis=1)[:, n - 1])
+    return keys.kthvalue(n, dim=1).values
+
+
+def positions(mask: Bool[Tensor, " n"]) -> Int[Tensor, " n_true"]:
+    """Where a mask is true; on a CPU numpy finds out five times as fast as torch."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.nonzero().squeeze(1)
+
+
+def take(values: Shaped[Tensor, " n"], wanted: Int[Tensor, " m"]) -> Shaped[Tensor, " m"]:
+    """values[wanted]; four times as fast as by an index."""
+    return values.index_select(0, wanted)

@@ -18,7 +18,7 @@ from workers.exemplars.accumulator import (
     load_accumulator,
     merge_all,
 )
-from workers.exemplars.hashing import KEY_BITS, hash_pairs
+from workers.exemplars.hashing import hash_images
 
 N_IMAGES, N_TOKENS, N_PREFIX, N_LATENTS, K = 90, 11, 2, 24, 6
 SETTINGS = ExemplarSettings(
@@ -30,6 +30,7 @@ SETTINGS = ExemplarSettings(
     n_contrast=4,
     seed=11,
 )
+HASHES = hash_images(torch.arange(N_IMAGES), N_LATENTS, SETTINGS.seed)
 
 
 class World(NamedTuple):
@@ -110,7 +111,7 @@ def test_range_samples_are_those_of_the_reference(world: World, finished: dict[s
                 below = highest - math.floor(2 * math.log2(maxima[image]))
                 if min(below // 2, 3) == chosen_range:
                     members.append(image)
-        keys = {i: int(hash_pairs(torch.tensor(i), torch.tensor(latent), SETTINGS.seed)) for i in members}
+        keys = {i: int(HASHES[i, latent]) for i in members}
         drawn = sorted(members, key=lambda i: keys[i])[: SETTINGS.n_per_range]
         drawn.sort(key=lambda i: (-maxima[i], i))
         for place, image in enumerate(drawn):
@@ -124,7 +125,7 @@ def test_range_samples_are_those_of_the_reference(world: World, finished: dict[s
 @pytest.mark.parametrize("latent", range(N_LATENTS))
 def test_contrast_images_are_those_of_the_reference(world: World, finished: dict[str, Tensor], latent: int) -> None:
     maxima = image_maxima(world, latent)
-    keys = [int(hash_pairs(torch.tensor(i), torch.tensor(latent), SETTINGS.seed)) >> (KEY_BITS - 32) for i in range(90)]
+    keys = HASHES[:, latent].tolist()
     tenth = sorted(maxima)[math.ceil(CONTRAST_SHARE * N_IMAGES) - 1]
     allowed = [i for i in range(N_IMAGES) if maxima[i] <= tenth]
     expected = sorted(allowed, key=lambda i: (maxima[i], keys[i]))[: SETTINGS.n_contrast]
