@@ -31,10 +31,34 @@ if TYPE_CHECKING:
 DATABASE = pytest.StashKey[TestDatabase]()
 BROKER = pytest.StashKey[BrokerServer]()
 FOLDER = pytest.StashKey[Path]()
+SECONDS_BY_FOLDER = {"browser": 3.0, "workers": 0.5}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-rounds", type=int, default=4, help="accidents in tests/workers/test_faults.py")
+    parser.addoption("--part", default="1/1", help="2/3 runs the second third of the files, for as many processes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the files out to the parts, the heaviest first, each to the part with the least to do so far."""
+    part, n_parts = (int(number) for number in config.getoption("--part").split("/"))
+    weights: dict[Path, float] = {}
+    for item in items:
+        weights[item.path] = weights.get(item.path, 0.0) + seconds_per_test(item.path)
+    loads = [0.0] * n_parts
+    chosen: set[Path] = set()
+    for path in sorted(weights, key=lambda path: (-weights[path], str(path))):
+        lightest = loads.index(min(loads))
+        loads[lightest] += weights[path]
+        if lightest == part - 1:
+            chosen.add(path)
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in chosen])
+    items[:] = [item for item in items if item.path in chosen]
+
+
+def seconds_per_test(path: Path) -> float:
+    """Roughly, by what a test in this folder starts."""
+    return next((seconds for name, seconds in SECONDS_BY_FOLDER.items() if name in path.parts), 0.3)
 
 
 def pytest_configure(config: pytest.Config) -> None:

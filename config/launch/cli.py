@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,7 +117,25 @@ def dispatch(chosen: argparse.Namespace, rest: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     python = ensure_installed(ROOT, DEVELOPMENT)
     ensure_test_programs()
-    return foreground([str(python), "-m", "pytest", *arguments], patience=20)
+    command = [str(python), "-m", "pytest", *arguments]
+    if set(arguments) <= {"-q", "-v", "-x"} and (os.cpu_count() or 1) > 1:
+        return in_two_parts(command)
+    return foreground(command, patience=20)
+
+
+def in_two_parts(command: list[str]) -> int:
+    """The whole suite as two processes with servers of their own: the first shown as it goes, then the second."""
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "second.log"
+        second = start_service("tests", bound([*command, "--part", "2/2"]), env=env, cwd=ROOT, log_path=log)
+        try:
+            failed = foreground([*command, "--part", "1/2"], patience=20)
+            failed = second.process.wait() or failed
+        finally:
+            second.stop(grace=20)
+            say(log.read_text(errors="replace"))
+    return failed
 
 
 def lint() -> int:
