@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -65,6 +65,11 @@ class CrossLayerShape:
         """Where each source's rows begin, and after the last the number of all."""
         return tuple(accumulate(self.n_latents, initial=0))
 
+    def by_source(self, values: Shaped[Tensor, "n_rows ..."], n_sources: int = 0) -> list[Tensor]:
+        """Rows of all latents, or of those of the first sources, source by source."""
+        starts = self.offsets[: (n_sources or self.n_sources) + 1]
+        return [values[start:stop] for start, stop in pairwise(starts)]
+
     @property
     def is_signed(self) -> bool:
         return self.selection == "abs_topk"
@@ -89,7 +94,8 @@ class CrossLayerCoder(nn.Module):
 
     def thresholds(self, source: int) -> Float[Tensor, " n_latents"]:
         """What a latent must exceed; trained as a logarithm, so that it stays above zero."""
-        return self.log_threshold[source].exp()
+        threshold: Tensor = self.log_threshold[source].exp()
+        return threshold
 
     def select(self, source: int, pre: Float[Tensor, "n_tokens n_latents"], margin: float = 0.0) -> Selected:
         """The latents that stay on, or with a margin all that come as near as that to their thresholds."""
@@ -119,7 +125,8 @@ class CrossLayerCoder(nn.Module):
         offsets = self.shape.offsets
         indices = torch.cat([selected[source].indices + offsets[source] for source in sources], dim=1)
         values = torch.cat([selected[source].values for source in sources], dim=1)
-        return gather_rows(indices, values, self.W_dec[target].detach()) + self.b_dec[target]
+        written: Tensor = gather_rows(indices, values, self.W_dec[target].detach()) + self.b_dec[target]
+        return written
 
     @torch.no_grad()
     def term(self, source: int, target: int, selected: Selected) -> Float[Tensor, "n_tokens d_out"]:
@@ -128,7 +135,8 @@ class CrossLayerCoder(nn.Module):
 
     def directions(self, source: int, target: int) -> Float[Tensor, "n_latents d_out"]:
         offsets = self.shape.offsets
-        return self.W_dec[target].detach()[offsets[source] : offsets[source + 1]]
+        rows: Tensor = self.W_dec[target].detach()[offsets[source] : offsets[source + 1]]
+        return rows
 
 
 def gather_rows(
@@ -176,7 +184,7 @@ class CrossLayerDictionary:
         return self.coder.shape.n_latents[self.reads.index(hookpoint)]
 
     def n_encoder_weights(self, hookpoint: str) -> int:
-        return self.coder.W_enc[self.reads.index(hookpoint)].numel()
+        return self.n_latents(hookpoint) * self.coder.shape.d_model
 
     def writes_of(self, hookpoint: str) -> tuple[str, ...]:
         return self.writes[self.reads.index(hookpoint) :]

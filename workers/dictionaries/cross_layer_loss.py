@@ -68,7 +68,7 @@ def cross_layer_loss(
     written = decode_densely(coder, codes)
     errors = [y_hat + bias - y for y_hat, bias, y in zip(written, coder.b_dec, targets, strict=True)]
     reconstruction = torch.stack([error.square().mean() for error in errors])
-    dead = find_dead(fired).split(coder.shape.n_latents)
+    dead = coder.shape.by_source(find_dead(fired))
     residuals = [-error.detach() for error in errors]
     auxiliary = auxiliary_loss(coder, pre, residuals, dead) if objective.aux_weight else reconstruction.new_zeros(())
     sparsity = tanh_penalty(coder, codes, objective) if objective.sparsity_weight else reconstruction.new_zeros(())
@@ -91,7 +91,7 @@ def decode_densely(
     """Σ_{i ≤ j} z_i W_dec_{i→j} for every target j, biases left out."""
     written = []
     for target, W_dec in enumerate(coder.W_dec):
-        parts = W_dec.split(coder.shape.n_latents[: target + 1])
+        parts = torch.split(W_dec, list(coder.shape.n_latents[: target + 1]))
         total = codes[0] @ parts[0]
         for z, part in zip(codes[1 : target + 1], parts[1:], strict=True):
             total = torch.addmm(total, z, part)
@@ -130,7 +130,7 @@ def dead_codes(
 def tanh_penalty(
     coder: CrossLayerCoder, codes: Sequence[Float[Tensor, "n_tokens n_latents"]], objective: CrossLayerObjective
 ) -> Float[Tensor, ""]:
-    norms = joined_norms(coder).split(coder.shape.n_latents)
+    norms = coder.shape.by_source(joined_norms(coder))
     parts = [torch.tanh(objective.tanh_scale * norm * z.abs()).sum() for norm, z in zip(norms, codes, strict=True)]
     return torch.stack(parts).sum() / codes[0].shape[0]
 

@@ -86,7 +86,7 @@ class RetrievalSums:
     ) -> dict[str, Any] | None:
         """Shares of equal labels by group and side, block by block; None without labels of two kinds."""
         known = labels[labels >= 0]
-        if known.unique().numel() < 2:
+        if len(set(known.tolist())) < 2:
             return None
         chance = chance_of_equal(known)
         return {

@@ -248,7 +248,7 @@ def add_threshold_gradients(
     share = entries.by_latent(thresholds.square() * is_near(pre, thresholds, bandwidth)) * products / -bandwidth
     latents = entries.latents.reshape(-1)[entries.order]
     summed = torch.zeros(coder.shape.offsets[-1]).index_add_(0, latents, share)
-    for threshold, part in zip(coder.log_threshold, summed.split(coder.shape.n_latents), strict=True):
+    for threshold, part in zip(coder.log_threshold, coder.shape.by_source(summed), strict=True):
         gradient_of(threshold).add_(part)
 
 
@@ -287,7 +287,7 @@ def add_dead_gradients(
     """The dead latents' term; returns A, 0 with none dead. Residuals are ŷ − y."""
     if not objective.aux_weight or not bool(dead.any()):
         return residuals[0].new_zeros(())
-    rows = [one.nonzero().squeeze(1) for one in dead.split(coder.shape.n_latents)]
+    rows = [one.nonzero().squeeze(1) for one in coder.shape.by_source(dead)]
     if coder.shape.selection == "threshold":
         return add_shortfall_gradients(coder, tokens, rows, objective.aux_weight)
     entries = sort_entries([select_dead(coder, i, x, rows[i]) for i, x in enumerate(tokens)], coder.shape.offsets)

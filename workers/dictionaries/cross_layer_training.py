@@ -76,7 +76,8 @@ class CrossLayerTraining:
 
     @property
     def device(self) -> torch.device:
-        return self.coder.W_enc[0].device
+        device: torch.device = self.tokens_since_fired.device
+        return device
 
     @property
     def is_penalized(self) -> bool:
@@ -167,8 +168,8 @@ class CrossLayerTraining:
     def measure(self, batch: Batch, result: StepResult, config: TrainingConfig) -> dict[str, Metrics]:
         """The error at the target that goes with each read; L0 and dead latents of those that read there."""
         _, targets = self.standardized(batch)
-        sizes = self.coder.shape.n_latents
-        fired, silent = result.fired.split(sizes), self.tokens_since_fired.split(sizes)
+        by_source = self.coder.shape.by_source
+        fired, silent = by_source(result.fired), by_source(self.tokens_since_fired)
         metrics = {}
         for number, read in enumerate(self.reads):
             target, loss = targets[number], float(self.losses[number])
@@ -188,7 +189,7 @@ class CrossLayerTraining:
         tokens, targets = self.standardized(batch)
         selected = {source: self.coder.encode(source, x) for source, x in enumerate(tokens)}
         errors = [y - self.coder.decode(target, selected) for target, y in enumerate(targets)]
-        dead = (self.tokens_since_fired >= config.dead_after_tokens).split(self.coder.shape.n_latents)
+        dead = self.coder.shape.by_source(self.tokens_since_fired >= config.dead_after_tokens)
         changed: dict[str, Tensor] = {}
         for source, silent in enumerate(dead):
             rows = silent.nonzero().squeeze(1)[: tokens[source].shape[0]]

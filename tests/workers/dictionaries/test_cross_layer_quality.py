@@ -74,7 +74,8 @@ def term(dictionary: CrossLayerDictionary, i: int, j: int, read: Tensor) -> Tens
     pre = read @ coder.W_enc[i].T + coder.b_enc[i]
     kept = pre.topk(K, dim=-1).indices
     z = torch.zeros_like(pre).scatter(-1, kept, pre.gather(-1, kept).relu())
-    return z @ coder.W_dec[j][i * N_LATENTS : (i + 1) * N_LATENTS]
+    found: Tensor = z @ coder.W_dec[j][i * N_LATENTS : (i + 1) * N_LATENTS]
+    return found
 
 
 def forward_by_hand(model: VisionModel, images: Tensor, rule: Rule) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from workers.dictionaries.coder_training import STEERING
 from workers.dictionaries.cross_layer_training import CrossLayerTraining, make_cross_layer
 from workers.dictionaries.losses import AuxK, Objective
 from workers.dictionaries.training import Metrics, TrainingConfig, TrainingState, train_steps, wrap_trainable
@@ -21,12 +22,9 @@ READS = ("blocks.0.mlp.in", "blocks.1.mlp.in", "blocks.2.mlp.in")
 WRITES = ("blocks.0.mlp.out", "blocks.1.mlp.out", "blocks.2.mlp.out")
 
 
-def stage_config(activation: str = "topk", **settings: object) -> TrainDictionaryConfig:
-    values: dict[str, object] = {"n_latents": 64, "k": 4} | settings
-    return TrainDictionaryConfig(  # type: ignore[arg-type]
-        image_set="i" * 64,
-        vision_model="v" * 64,
-        **({"hookpoints": READS, "kind": "cross_layer_transcoder", "activation": activation} | values),
+def stage_config(activation: str = "topk", hookpoints: tuple[str, ...] = READS) -> TrainDictionaryConfig:
+    return TrainDictionaryConfig(
+        "i" * 64, "v" * 64, hookpoints, kind="cross_layer_transcoder", activation=activation, n_latents=64, k=4
     )
 
 
@@ -151,7 +149,7 @@ def test_the_penalty_is_steered_towards_k_unless_its_weight_is_given() -> None:
     training.prepare(next(planted_batches(1)), config)
     before = float(training.steered_weight)
     training.steer(torch.full((192,), 8 * BATCH), BATCH, config)  # L0 of 512 a source
-    assert float(training.steered_weight) == pytest.approx(before * math.exp(0.02))
+    assert float(training.steered_weight) == pytest.approx(before * math.exp(STEERING))
     given = recipe("jumprelu", objective=Objective(activation="jumprelu", sparsity_weight=0.5))
     training.prepare(next(planted_batches(1)), given)
     training.steer(torch.full((192,), 8 * BATCH), BATCH, given)
