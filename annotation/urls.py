@@ -7,6 +7,7 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("annotation.views.account")),
     path("", include("annotation.views.catalog")),
+    path("", include("annotation.views.comparison")),
     path("", include("annotation.views.features")),
     path("", include("annotation.views.runs")),
     path("", include("annotation.views.studies")),

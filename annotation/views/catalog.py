@@ -27,6 +27,7 @@ from annotation.domain.visibility import visible_dictionaries, visible_image_set
 from annotation.models import Dictionary, Image, ImageSet
 from annotation.views.access import researcher_required, signed_in_user
 from annotation.views.charts import BlockChart, block_chart
+from annotation.views.comparison import quality_context
 
 IMAGES_PER_PAGE = 60
 IMMUTABLE = "max-age=31536000, immutable"
@@ -175,6 +176,7 @@ def dictionary(request: HttpRequest, pk: int) -> HttpResponse:
         "quality": quality_by_hookpoint(shown),
         "n_features": sum(one["n_features"] for one in exemplar_set.counts.values()) if exemplar_set else 0,
         "settings": {name: value for name, value in shown.config.items() if isinstance(value, int | float | str)},
+        **quality_context(shown),
     }  # fmt: skip
     return render(request, "annotation/catalog/dictionary.html", context)
 

@@ -19,12 +19,15 @@ from workers.dictionaries.alignment import Nearest, merge_columns, null_cosines
 from workers.dictionaries.geometry import join_rows, similarity_summary
 from workers.dictionaries.monosemanticity import floor_of, monosemanticity_summary
 from workers.dictionaries.quality import QualityAccumulator
-from workers.dictionaries.splice import TOGETHER, n_passes
+from workers.dictionaries.splice import TOGETHER
 from workers.dictionaries.store import POSITIVE, Dictionary
 from workers.stages.configs import EvaluateDictionaryConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.evaluation_chunks import (
+    CONTRIBUTIONS,
+    CROSS_LAYER,
     DIRECTIONS,
+    RETRIEVAL,
     SCORES,
     SUMS,
     Subject,
@@ -33,12 +36,13 @@ from workers.stages.evaluation_chunks import (
     measure,
     measured_embeddings,
     measured_images,
+    merged_cross_layer,
     open_subject,
     score_latents,
     spliced_images,
     tensors_of,
 )
-from workers.stages.evaluation_splice import CLT_PASSES, merged_contributions, run_splice, splice_facts
+from workers.stages.evaluation_splice import CLT_PASSES, n_altered, run_splice, splice_facts
 from workers.stages.inputs import FLOPS_PER_WEIGHT, encoder_flops, forward_flops, units_per_chunk
 
 NULL_DIRECTIONS = 1024
@@ -101,7 +105,7 @@ def splice_chunks(
     config: EvaluateDictionaryConfig, subject: Subject, n_measured: int, context: StageContext
 ) -> list[ChunkPlan]:
     n_images = len(spliced_images(config, len(subject.reader)))
-    per_image = n_passes(subject.dictionary)
+    per_image = n_altered(subject.dictionary)
     cost = forward_flops(subject.model) * (1 + per_image / 2) + 3 * encoder_flops(subject.model, [subject.dictionary])
     facts = {"what": "splice", "n_measured": n_measured, "units_per_image": per_image}
     return [
@@ -139,9 +143,8 @@ def finish(config: EvaluateDictionaryConfig, context: StageContext) -> dict[str,
     facts = evaluation_facts(config, subject, len(measured_images(config, len(subject.reader))))
     facts["block_pairs"] = compare_blocks(quality, nearest, densities, subject.dictionary)
     add_splice(quality, facts, subject, context)
-    contributions = merged_contributions(subject, context, n_measured)
-    if contributions is not None:
-        facts.setdefault(CLT_PASSES, {})["contributions"] = contributions
+    if subject.dictionary.kind == CROSS_LAYER:
+        facts.setdefault(CLT_PASSES, {}).update(cross_layer_facts(config, subject, context, n_measured))
     if scores:
         floor = floor_of(measured_embeddings(config, context))
         for read, one in scores.items():
@@ -160,6 +163,19 @@ def finish(config: EvaluateDictionaryConfig, context: StageContext) -> dict[str,
         if scores:
             save_file(scores, writer.folder / "monosemanticity.safetensors")
     return {"artifacts": [writer.digest]}
+
+
+def cross_layer_facts(
+    config: EvaluateDictionaryConfig, subject: Subject, context: StageContext, n_measured: int
+) -> dict[str, Any]:
+    """Contribution scores, nearest images by block, and what to bear in mind of both."""
+    from workers.dictionaries.cross_layer_quality import WARNING
+
+    chosen = measured_images(config, len(subject.reader))
+    labels = subject.reader.label_indices[chosen].tolist()
+    contributions = merged_cross_layer(subject, context, CONTRIBUTIONS, n_measured)
+    retrieval = merged_cross_layer(subject, context, RETRIEVAL, n_measured)
+    return {"contributions": contributions.finish(), "retrieval": retrieval.finish(chosen, labels), "warning": WARNING}
 
 
 def files(context: StageContext, name: str) -> Iterator[Path]:

@@ -29,7 +29,8 @@ from workers.stages.inputs import hookpoints_read, open_dictionary, open_images,
 from workers.vision_model import VisionModel
 
 CROSS_LAYER = "cross_layer_transcoder"
-SUMS, MAXIMA, CONTRIBUTIONS = "sums.safetensors", "maxima.safetensors", "contributions.safetensors"
+SUMS, MAXIMA = "sums.safetensors", "maxima.safetensors"
+CONTRIBUTIONS, RETRIEVAL = "contributions.safetensors", "retrieval.safetensors"
 DIRECTIONS, SCORES = "directions.safetensors", "monosemanticity.safetensors"
 BATCH_BYTES = 256 << 20  # of activations that are in memory at once
 FLOAT_BYTES = 4
@@ -98,7 +99,7 @@ def measure(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], contex
     dictionary = subject.dictionary
     chosen = measured_images(config, len(subject.reader))[payload["start"] : payload["stop"]]
     accumulators = fresh_accumulators(subject)
-    contributions = fresh_contributions(subject)
+    cross_layer = fresh_cross_layer(subject)
     maxima = {read: ImageScores(len(chosen), dictionary.n_latents(read)) for read in dictionary.reads}
     done = 0
     for part in image_activations(
@@ -109,16 +110,16 @@ def measure(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], contex
             accumulators[read].update(part.activations[write], rebuilt, codes)
             if config.embeddings:
                 maxima[read].update(codes, len(part.indices))
-        if contributions is not None:
-            contributions.update(part.activations)
+        for sums in cross_layer.values():
+            sums.update(part.activations)
         done += len(part.indices)
         context.progress(done)
         context.raise_if_cancelled()
     save_named({read: sums.tensors() for read, sums in accumulators.items()}, context.chunk_folder / SUMS)
     if config.embeddings:
         save_file({read: scores.maxima for read, scores in maxima.items()}, context.chunk_folder / MAXIMA)
-    if contributions is not None:
-        save_file(contributions.tensors(), context.chunk_folder / CONTRIBUTIONS)
+    for name, sums in cross_layer.items():
+        save_file({key: one.contiguous() for key, one in sums.tensors().items()}, context.chunk_folder / name)
 
 
 def reconstructions(
@@ -137,13 +138,24 @@ def reconstructions(
         yield read, write, every[read], rebuilt[write].view_as(activations[write])
 
 
-def fresh_contributions(subject: Subject) -> Any:
-    """The sums of a cross-layer transcoder's contribution scores; None for every other kind."""
+def fresh_cross_layer(subject: Subject) -> dict[str, Any]:
+    """Sums that only a cross-layer transcoder has, by the file that keeps them; none for every other kind."""
     if subject.dictionary.kind != CROSS_LAYER:
-        return None
-    from workers.dictionaries.cross_layer_quality import ContributionSums
+        return {}
+    from workers.dictionaries.cross_layer_quality import ContributionSums, RetrievalSums
 
-    return ContributionSums(subject.dictionary, subject.model.n_prefix_tokens)
+    made = (subject.dictionary, subject.model.n_prefix_tokens)
+    return {CONTRIBUTIONS: ContributionSums(*made), RETRIEVAL: RetrievalSums(*made)}
+
+
+def merged_cross_layer(subject: Subject, context: StageContext, name: str, n_measured: int) -> Any:
+    """One of those over all images measured; None for every other kind."""
+    merged = fresh_cross_layer(subject).get(name)
+    for index in range(n_measured if merged is not None else 0):
+        part = fresh_cross_layer(subject)[name]
+        part.restore(load_file(context.chunk(index) / name))
+        merged.merge(part)
+    return merged
 
 
 def directions(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], context: StageContext) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from workers.dictionaries.splice import (
@@ -18,23 +17,29 @@ from workers.dictionaries.splice import (
     TOGETHER,
     Splicer,
     SpliceSums,
+    n_passes,
     outcome_of,
     passes_of,
     splice_scores,
 )
+from workers.dictionaries.store import Dictionary
 from workers.images import ImageSetReader, image_batches
 from workers.readouts import Readout, has_own_head, load_readout, own_head
 from workers.stages.configs import EvaluateDictionaryConfig
 from workers.stages.context import StageContext
 from workers.stages.evaluation_chunks import (
     CONTRIBUTIONS,
+    CROSS_LAYER,
     SUMS,
     Subject,
-    fresh_contributions,
+    merged_cross_layer,
     open_subject,
     spliced_images,
 )
 from workers.vision_model import VisionModel
+
+if TYPE_CHECKING:
+    from workers.dictionaries.cross_layer import CrossLayerDictionary
 
 PASSES = "passes.json"
 CLT_PASSES = "cross_layer"  # keys of a CLT's own passes begin so
@@ -61,7 +66,9 @@ class SpliceRun:
         if self.contributions is not None:
             from workers.dictionaries.cross_layer_quality import altered_passes
 
-            for key, final in altered_passes(dictionary, model, images, self.contributions):
+            for key, final in altered_passes(
+                cast("CrossLayerDictionary", dictionary), model, images, self.contributions
+            ):
                 self.at(f"{CLT_PASSES}/{key}").update(outcome_of(model, self.readout, final), clean, labels)
 
     def at(self, key: str) -> SpliceSums:
@@ -75,8 +82,9 @@ def run_splice(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], con
     chosen = spliced_images(config, len(subject.reader))[payload["start"] : payload["stop"]]
     labels = labels_of(subject.reader, readout)[chosen]
     n_measured = payload["n_measured"]
+    contributions = merged_cross_layer(subject, context, CONTRIBUTIONS, n_measured)
     run = SpliceRun(
-        subject, readout, token_means(subject, context, n_measured), merged_contributions(subject, context, n_measured)
+        subject, readout, token_means(subject, context, n_measured), contributions and contributions.finish()
     )
     batch = subject.batch_size(extra_widths=subject.model.n_blocks * subject.model.d_model)
     done = 0
@@ -89,15 +97,22 @@ def run_splice(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], con
     (context.chunk_folder / PASSES).write_text(json.dumps(record))
 
 
+def n_altered(dictionary: Dictionary) -> int:
+    """How many altered passes an image takes."""
+    if dictionary.kind != CROSS_LAYER:
+        return n_passes(dictionary)
+    from workers.dictionaries.cross_layer_quality import n_altered_passes
+
+    return n_passes(dictionary) + n_altered_passes(cast("CrossLayerDictionary", dictionary))
+
+
 def readout_of(config: EvaluateDictionaryConfig, model: VisionModel, context: StageContext) -> Readout | None:
     """The one asked for, else the model's own head, else none; raises ValueError for one of another model."""
     if not config.readout:
         return own_head(model) if has_own_head(model) else None
     artifact = context.store.open(config.readout, kind="readout")
     if artifact.json("readout.json")["vision_model"] != model.digest:
-        raise ValueError(
-            "The readout belongs to another vision model than the dictionary; choose one of the same."
-        )
+        raise ValueError("The readout belongs to another vision model than the dictionary; choose one of the same.")
     return load_readout(artifact)
 
 
@@ -125,19 +140,6 @@ def token_means(subject: Subject, context: StageContext, n_measured: int) -> dic
     return means
 
 
-def merged_contributions(subject: Subject, context: StageContext, n_measured: int) -> dict[str, Any] | None:
-    """The contribution scores of a cross-layer transcoder over all images measured; None for every other kind."""
-    merged = fresh_contributions(subject)
-    if merged is None:
-        return None
-    for index in range(n_measured):
-        part = fresh_contributions(subject)
-        part.restore(load_file(context.chunk(index) / CONTRIBUTIONS))
-        merged.merge(part)
-    finished: dict[str, Any] = merged.finish()
-    return finished
-
-
 def splice_facts(context: StageContext) -> dict[str, dict[str, Any]]:
     """By hookpoint written, 'together' and 'cross_layer': the passes and their scores; empty where none was run."""
     sums: dict[str, SpliceSums] = {}
@@ -160,4 +162,4 @@ def splice_facts(context: StageContext) -> dict[str, dict[str, Any]]:
     }
 
 
-__all__ = ["PASSES", "TOGETHER", "merged_contributions", "run_splice", "splice_facts"]
+__all__ = ["CLT_PASSES", "TOGETHER", "n_altered", "run_splice", "splice_facts"]

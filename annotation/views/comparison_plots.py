@@ -1,0 +1,281 @@
+"""Plots of dictionaries side by side, laid out here and drawn by a template as SVG.
+
+A dictionary keeps its color and marker in all plots of a page: eight colors, and from the ninth on other markers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from annotation.domain.comparison import Alignment, Comparison, Match, Row
+from annotation.domain.dictionary_measures import BY_KEY
+from annotation.views.line_plots import Scale, Tick, nice_ticks, short, tick_texts
+
+WIDTH, HEIGHT = 460, 230
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40
+N_COLORS = 8
+MARKERS = (
+    "M{l} {y}a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0 -{d} 0Z",
+    "M{l} {t}h{d}v{d}h-{d}Z",
+    "M{x} {t}L{e} {b}H{l}Z",
+    "M{x} {t}L{e} {y}L{x} {b}L{l} {y}Z",
+)
+RADIUS = 4.0
+LOG_SPAN = 20  # values that differ by more than this factor get a logarithmic axis
+CURVES = ("explained", "splice", "l0", "dead", "nearest", "monosemanticity")
+GROUPS = {"cls": "CLS tokens", "patches": "patches", "all": "all tokens"}
+LOSSES = {
+    "cross_entropy": "cross-entropy",
+    "kl": "KL from the clean model",
+    "cosine_distance": "1 − cosine of final CLS",
+}
+SPLICES = ("splice_cross_entropy", "splice_kl", "splice_distance")
+
+
+class Mark(NamedTuple):
+    path: str
+    title: str
+
+
+class Curve(NamedTuple):
+    """One dictionary in a plot; ``points`` is an SVG polyline, empty where nothing joins its marks."""
+
+    place: int
+    points: str
+    marks: list[Mark]
+
+    @property
+    def color(self) -> int:
+        return self.place % N_COLORS
+
+
+class Band(NamedTuple):
+    """A range on the x axis that random directions reach, from their mean to their 99th percentile."""
+
+    x: float
+    width: float
+    title: str
+
+
+class Bar(NamedTuple):
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+class Plot(NamedTuple):
+    title: str
+    note: str
+    x_name: str
+    y_name: str
+    curves: list[Curve]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    bands: list[Band] = []
+    bars: list[Bar] = []
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+    middle: float = (LEFT + WIDTH - RIGHT) / 2
+    inner_height: int = HEIGHT - BOTTOM - TOP
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+    title: str
+
+
+class Axis(NamedTuple):
+    scale: Scale
+    ticks: list[Tick]
+    is_log: bool
+
+    def at(self, value: float) -> float:
+        return self.scale(math.log10(value) if self.is_log else value)
+
+
+def marker(place: int, x: float = 7, y: float = 7) -> str:
+    """The path of a dictionary's marker around a point."""
+    edges = {"x": x, "y": y, "l": x - RADIUS, "e": x + RADIUS, "t": y - RADIUS, "b": y + RADIUS, "r": RADIUS}
+    shown = {name: f"{value:.1f}" for name, value in edges.items()}
+    return MARKERS[place // N_COLORS % len(MARKERS)].format(**shown, d=f"{2 * RADIUS:.1f}")
+
+
+def axis(values: Sequence[float], start: float, end: float, *, may_be_log: bool = False) -> Axis:
+    """An axis that holds every value, logarithmic where they differ much and none is zero or below."""
+    low, high = min(values), max(values)
+    if may_be_log and low > 0 and high / low > LOG_SPAN:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        scale = Scale(powers[0], powers[-1], start, end)
+        return Axis(scale, [Tick(scale(power), short(10.0**power)) for power in powers], is_log=True)
+    if high - low < 1e-9:
+        low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
+    ticks = nice_ticks(low, high)
+    scale = Scale(min(ticks[0], low), max(ticks[-1], high), start, end)
+    return Axis(scale, [Tick(scale(one), text) for one, text in zip(ticks, tick_texts(ticks), strict=True)], False)
+
+
+def xy_plot(title: str, note: str, names: tuple[str, str], series: Mapping[int, Sequence[Point]], **how: bool) -> Plot:
+    """Points by the place of their dictionary; ``is_joined`` draws lines, ``x_log`` and ``y_log`` allow logarithms."""
+    points = [point for one in series.values() for point in one]
+    x_axis = axis([one.x for one in points], LEFT + 8, WIDTH - RIGHT - 8, may_be_log=how.get("x_log", False))
+    y_axis = axis([one.y for one in points], HEIGHT - BOTTOM, TOP, may_be_log=how.get("y_log", False))
+    curves = []
+    for place, own in series.items():
+        spots = [(x_axis.at(one.x), y_axis.at(one.y)) for one in own]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots) if how.get("is_joined") else ""
+        marks = [Mark(marker(place, x, y), one.title) for (x, y), one in zip(spots, own, strict=True)]
+        curves.append(Curve(place, line, marks))
+    return Plot(title, note, *names, curves, x_axis.ticks, y_axis.ticks)
+
+
+def variance_against_l0(comparison: Comparison) -> Plot | None:
+    """One point per hookpoint."""
+    series: dict[int, list[Point]] = {}
+    for row in comparison.rows:
+        x, y = row.values["l0_contributing"] or row.values["l0"], row.values["explained"]
+        if x and y is not None:
+            title = f"{row.dictionary.name}, {row.hookpoint}: explained variance {y:.3f}, L0 {x:.3g}"
+            series.setdefault(row.place, []).append(Point(x, y, title))
+    if not series:
+        return None
+    note = (
+        "One point per hookpoint; up and to the left is better: more of the variance from fewer latents. "
+        "L0 counts latents above 1 % of the token's largest contribution, so that dense dictionaries stand here too."
+    )
+    return xy_plot("Explained variance against L0", note, ("L0 > 1 %", "explained variance"), series, x_log=True)
+
+
+def curves_by_block(comparison: Comparison) -> list[Plot]:
+    """A plot per measure that some dictionary has, over blocks."""
+    made = (curve_by_block(comparison, key) for key in CURVES)
+    return [plot for plot in made if plot is not None]
+
+
+def curve_by_block(comparison: Comparison, key: str) -> Plot | None:
+    read = best_splice(comparison.rows) if key == "splice" else key
+    series: dict[int, list[Point]] = {}
+    for row in comparison.rows:
+        value = row.values[read] if read else None
+        if value is not None and row.block is not None:
+            title = f"{row.dictionary.name}, {row.hookpoint}: {value:.4g}"
+            series.setdefault(row.place, []).append(Point(row.block, value, title))
+    if not series or not read:
+        return None
+    measure = BY_KEY[read]
+    plot = xy_plot(measure.name, measure.meaning, ("block", measure.name), series, is_joined=True, y_log=key == "l0")
+    blocks = sorted({int(point.x) for one in series.values() for point in one})
+    return plot._replace(x_ticks=block_ticks(blocks))
+
+
+def block_ticks(blocks: Sequence[int]) -> list[Tick]:
+    """Whole blocks only, at most a dozen of them."""
+    positions = axis([float(block) for block in blocks], LEFT + 8, WIDTH - RIGHT - 8)
+    stride = max(1, math.ceil(len(blocks) / 12))
+    return [Tick(positions.at(block), str(block)) for block in blocks[::stride]]
+
+
+def best_splice(rows: Sequence[Row]) -> str:
+    """The splice score that most rows have: cross-entropy before KL before distance; '' where none was measured."""
+    counts = {key: sum(row.values[key] is not None for row in rows) for key in SPLICES}
+    most = max(counts.values())
+    return next((key for key, count in counts.items() if count == most > 0), "")
+
+
+def density_plot(comparison: Comparison) -> Plot | None:
+    """Shares of each dictionary's latents by half a power of ten of their density, over all hookpoints."""
+    series: dict[int, list[Point]] = {}
+    for place, one in enumerate(comparison.dictionaries):
+        found = [record["density_histogram"] for record in one.quality.values() if "density_histogram" in record]
+        if not found:
+            continue
+        edges = found[0]["log10_edges"]
+        counts = [sum(column) for column in zip(*(one["counts"] for one in found), strict=True)]
+        n_latents = sum(counts) + sum(record["n_silent"] for record in found)
+        series[place] = [
+            Point((low + high) / 2, count / n_latents, f"{one.name}: {count:,} of {n_latents:,} latents fire on "
+                  f"between {10**low:.2g} and {10**high:.2g} of the tokens")
+            for (low, high), count in zip(pairwise(edges), counts, strict=True)
+        ]  # fmt: skip
+    if not series:
+        return None
+    note = (
+        "How many latents fire how often, over all hookpoints: shares of the latents by half a power of ten. "
+        "A heap at the right fires everywhere; what is missing from 1 never fires."
+    )
+    plot = xy_plot("Density", note, ("density", "share of latents"), series, is_joined=True)
+    powers = axis([point.x for one in series.values() for point in one], LEFT + 8, WIDTH - RIGHT - 8)
+    return plot._replace(x_ticks=[Tick(powers.at(power), f"1e{power}" if power else "1") for power in range(-6, 1)])
+
+
+def alignment_plots(comparison: Comparison, alignments: Sequence[Alignment]) -> list[Plot]:
+    """A histogram for every match of every alignment, in both ways."""
+    plots = []
+    for one in alignments:
+        first, second = (comparison.dictionaries[place] for place in (one.first, one.second))
+        plots += [match_plot(match, one.first, f"{first.name} in {second.name}") for match in one.forth]
+        plots += [match_plot(match, one.second, f"{second.name} in {first.name}") for match in one.back]
+    return plots
+
+
+def match_plot(match: Match, place: int, whose: str) -> Plot:
+    x_axis = axis([0.0, 1.0], LEFT, WIDTH - RIGHT)
+    y_axis = axis([0.0, *match.shares], HEIGHT - BOTTOM, TOP)
+    bars = [
+        Bar(
+            x_axis.at(low) + 0.5, y_axis.at(share), x_axis.at(high) - x_axis.at(low) - 1,
+            HEIGHT - BOTTOM - y_axis.at(share), f"{share:.1%} of the latents between {low:.2g} and {high:.2g}",
+        )
+        for (low, high), share in zip(pairwise(match.edges), match.shares, strict=True)
+    ]  # fmt: skip
+    start = x_axis.at(max(match.null_mean, 0))
+    band = Band(
+        start,
+        max(x_axis.at(match.null_99) - start, 1),
+        f"null: mean {match.null_mean:.3f}, 99th percentile {match.null_99:.3f}",
+    )
+    note = (
+        f"{match.name}, {match.n_latents:,} latents, mean {match.mean:.3f}. The band runs from the mean of the null "
+        f"({match.null_mean:.3f}) to its 99th percentile ({match.null_99:.3f}); {match.share_above:.1%} of the latents "
+        "lie beyond it."
+    )
+    curve = Curve(place, "", [])
+    return Plot(whose, note, match.name, "share of latents", [curve], x_axis.ticks, y_axis.ticks, [band], bars)
+
+
+def cascade_plots(comparison: Comparison) -> list[Plot]:
+    """How a cross-layer transcoder's replacement of all MLPs from one block on hurts, by group of tokens."""
+    plots = []
+    for group, words in GROUPS.items():
+        series: dict[int, list[Point]] = {}
+        measure = ""
+        for place, (one, evaluation) in enumerate(zip(comparison.dictionaries, comparison.evaluations, strict=True)):
+            passes = (evaluation.facts.get("cross_layer") or {}).get("passes") or {}
+            prefix = f"cascade/{group}/"
+            found = {int(key.removeprefix(prefix)): value for key, value in passes.items() if key.startswith(prefix)}
+            measure = measure or next(
+                (key for key in LOSSES if found and all(v[key] is not None for v in found.values())), ""
+            )
+            if found and measure:
+                series[place] = [
+                    Point(block, value[measure], f"{one.name}, from block {block} on: {value[measure]:.4g}")
+                    for block, value in sorted(found.items())
+                ]
+        if series:
+            note = (
+                f"{LOSSES[measure]} where {words} see the transcoder's outputs in place of the MLPs' from this block "
+                "to the last; what it reads is already altered."
+            )
+            plot = xy_plot(f"Cascade, {words}", note, ("first block replaced", LOSSES[measure]), series, is_joined=True)
+            blocks = sorted({int(point.x) for one in series.values() for point in one})
+            plots.append(plot._replace(x_ticks=block_ticks(blocks)))
+    return plots
