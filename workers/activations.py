@@ -126,11 +126,12 @@ def image_activations(
     batch_size: int = FORWARD_BATCH,
     n_threads: int = 2,
 ) -> Iterator[ImageActivations]:
-    """Forward passes over these images, in this order."""
+    """Forward passes over these images, in this order; what comes next is decoded meanwhile."""
     start = 0
-    for images in image_batches(reader, model.transform, indices, batch_size, n_threads):
+    is_pinned = model.device.type == "cuda"
+    for images in image_batches(reader, model.transform, indices, batch_size, n_threads, is_pinned=is_pinned):
         with read_hookpoints(model, hookpoints) as read:
-            logits = model(images.to(model.device))
+            logits = model(images.to(model.device, non_blocking=True))
         yield ImageActivations([int(i) for i in indices[start : start + len(images)]], dict(read), logits)
         start += len(images)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -155,23 +156,55 @@ def image_batches(
     indices: Sequence[int],
     batch_size: int,
     n_threads: int = 2,
+    *,
+    is_pinned: bool = False,
 ) -> Iterator[Tensor]:
-    """Transformed images `[batch, 3, height, width]` in the given order, decoded ahead by a few threads."""
-    import torch
+    """Transformed images `[batch, 3, height, width]` in the given order, decoded ahead while the last are worked on.
 
-    def load(index: int) -> Tensor:
-        return transform(reader.load(index))
+    Threads do it, since reading, hashing, decoding, resizing and scaling all let other threads run, and a worker of the
+    queue must not have child processes (docs/decisions/decoding.md). Each puts its image in its place in the batch,
+    which is in pinned memory on demand. Raises ImageImportError naming the first file that cannot be decoded.
+    """
+    waiting: deque[tuple[BatchInTheMaking, list[Future[None]]]] = deque()
 
-    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    waiting: deque[list[Future[Tensor]]] = deque()
-    with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
+    def load(batch: BatchInTheMaking, place: int) -> None:
+        batch.put(place, transform(reader.load(batch.indices[place])))
+
+    with ThreadPoolExecutor(max_workers=max(1, n_threads), thread_name_prefix="decode") as pool:
         try:
-            for batch in batches:
-                waiting.append([pool.submit(load, int(index)) for index in batch])
+            for start in range(0, len(indices), batch_size):
+                batch = BatchInTheMaking(indices[start : start + batch_size], is_pinned=is_pinned)
+                waiting.append((batch, [pool.submit(load, batch, place) for place in range(len(batch.indices))]))
                 if len(waiting) > AHEAD:
-                    yield torch.stack([future.result() for future in waiting.popleft()])
+                    yield finished_batch(*waiting.popleft())
             while waiting:
-                yield torch.stack([future.result() for future in waiting.popleft()])
+                yield finished_batch(*waiting.popleft())
         finally:
-            for future in (f for futures in waiting for f in futures):
+            for future in (f for _, futures in waiting for f in futures):
                 future.cancel()
+
+
+class BatchInTheMaking:
+    """A batch whose images come from several threads; the first that comes says how large they are."""
+
+    def __init__(self, indices: Sequence[int], *, is_pinned: bool) -> None:
+        self.indices = [int(index) for index in indices]
+        self.is_pinned = is_pinned
+        self.images: Tensor | None = None
+        self.lock = threading.Lock()
+
+    def put(self, place: int, image: Tensor) -> None:
+        import torch
+
+        with self.lock:
+            if self.images is None:
+                shape = (len(self.indices), *image.shape)
+                self.images = torch.empty(shape, dtype=image.dtype, pin_memory=self.is_pinned)
+        self.images[place] = image
+
+
+def finished_batch(batch: BatchInTheMaking, futures: Sequence[Future[None]]) -> Tensor:
+    for future in futures:
+        future.result()
+    assert batch.images is not None, "a batch has at least one image"
+    return batch.images

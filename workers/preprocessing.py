@@ -48,9 +48,12 @@ class Preprocessing:
             raise ValueError("The size of the preprocessing must be at least 1, and crop_pct above 0 and at most 1.")
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
-        pixels = np.asarray(self.crop(image), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
-        return (torch.from_numpy(pixels) - mean) / std
+        pixels = np.ascontiguousarray(np.asarray(self.crop(image)).transpose(2, 0, 1)).astype(np.float32)
+        mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
+        pixels /= np.float32(255)
+        pixels -= mean
+        pixels /= std
+        return torch.from_numpy(pixels)
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The part of the image that the model sees, at the size at which it sees it."""

@@ -32,7 +32,9 @@ from workers.stages.configs import (
 FLOAT, HALF = 4, 2  # bytes
 TORCH = 800 * 1024**2  # resident after importing torch and timm (docs/benchmarks.md)
 ADAM_COPIES = 4  # weights, gradient and two moments
-MAPS_PER_LATENT = 16 + 4 * 4  # top images and samples over the activation range
+MAPS_PER_LATENT = 24 + 4 * 4  # top images and samples over the activation range
+MAPS_MEANWHILE = 24 + 7 * 4  # as long as exemplars are collected: a reservoir for each half octave
+STATES_MEANWHILE = 2 * 4  # on the disk at once: of each lane of chunks the last and the one before
 DEFAULT_PATCHES = 196
 DEFAULT_WIDTH = 768
 GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pixel images
@@ -178,9 +180,9 @@ def collect_sizes(config: CollectExemplarsConfig) -> Sizes:
     model = found[0].vision_model if found else None
     _, n_patches, _ = model_shape(model)
     maps = 1.0 * n_latents * MAPS_PER_LATENT * (n_patches + 10)
-    n_chunks = max(1, n_images(config.image_set) // config.images_per_chunk)
-    memory = weights + 3 * maps + model_bytes(model)
-    return Sizes(n_images(config.image_set), memory, maps, maps * n_chunks, "dictionaries and patch maps")
+    state = maps * MAPS_MEANWHILE / MAPS_PER_LATENT
+    memory = weights + 2 * state + model_bytes(model)
+    return Sizes(n_images(config.image_set), memory, maps, state * STATES_MEANWHILE, "dictionaries and patch maps")
 
 
 def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:

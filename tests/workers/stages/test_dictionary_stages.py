@@ -151,9 +151,9 @@ def test_exemplars_are_the_same_however_the_images_are_dealt_out(world: World, t
         tmp_path,
     )
     assert [plan.payload for plan in planned] == [
-        {"start": 0, "stop": 32, "previous": -3},
-        {"start": 32, "stop": 64, "previous": -2},
-        {"start": 64, "stop": 70, "previous": -1},
+        {"start": 0, "stop": 32, "previous": -3, "dictionaries": [0, 1]},
+        {"start": 32, "stop": 64, "previous": -2, "dictionaries": [0, 1]},
+        {"start": 64, "stop": 70, "previous": -1, "dictionaries": [0, 1]},
     ]
     assert [plan.phase for plan in planned] == [0, 0, 0]
     assert run_pieces(world, collect_exemplars, config, planned, tmp_path) == [a.digest for a in exemplars]

@@ -43,7 +43,7 @@ class CollectExemplarsConfig:
     dictionaries: tuple[str, ...] = parent("Dictionaries", "One pass serves all of them; they read the same model.")
     readout: str = setting("", "Readout", "Gives the class each feature promotes (logit lens).")
     n_top: int = setting(24, "Top images", "Per feature; a sheet shows 16 patches and other images than theirs.")
-    images_per_chunk: int = setting(512, "Images per chunk", PER_CHUNK_HELP)
+    images_per_chunk: int = setting(4096, "Images per chunk", "At most; fewer where they take over half a minute.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries", "readout")

@@ -58,7 +58,7 @@ STAGES: dict[str, Stage] = {
         Stage("read-feed-forward", ReadFeedForwardConfig, "cpu", "workers.stages.read_feed_forward", "blocks"),
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens", revision=2),
         Stage(
-            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=2
+            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=3
         ),
         Stage(
             "evaluate-dictionary",
