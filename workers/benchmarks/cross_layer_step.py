@@ -73,7 +73,7 @@ def median_seconds(case: Case, n_steps: int) -> tuple[float, float]:
 
 def take_step(
     coder: CrossLayerCoder,
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     silent: Tensor,
     batch: tuple[list[Tensor], list[Tensor]],
     gradients: Gradients,

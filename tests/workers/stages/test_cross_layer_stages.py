@@ -12,7 +12,7 @@ from workers.artifacts import Artifact
 from workers.dictionaries.cross_layer import CrossLayerDictionary
 from workers.dictionaries.store import NEGATIVE, POSITIVE, load_dictionary
 from workers.stages import evaluate_dictionary, train_dictionary
-from workers.stages.configs import CollectExemplarsConfig, EvaluateDictionaryConfig, TrainDictionaryConfig
+from workers.stages.configs import CollectExemplarsConfig, ConfigError, EvaluateDictionaryConfig, TrainDictionaryConfig
 from workers.stages.context import ChunkPlan, StageContext
 
 READS = ("blocks.0.mlp.in", "blocks.1.mlp.in")
@@ -116,6 +116,6 @@ def test_exemplars_are_collected_for_the_latents_of_every_block(world: TinyWorld
     assert artifact.manifest["parents"] == [world.image_set.digest, trained[2].digest]
 
 
-def test_hookpoints_out_of_order_are_refused_before_training(world: TinyWorld) -> None:
-    with pytest.raises(ValueError, match="in the order of the blocks"):
-        world.run("train-dictionary", replace(config_of(world), hookpoints=READS[::-1], variants=()))
+def test_hookpoints_out_of_order_are_refused(world: TinyWorld) -> None:
+    with pytest.raises(ConfigError, match="in the order of the blocks"):
+        replace(config_of(world), hookpoints=READS[::-1], variants=())

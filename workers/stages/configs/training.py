@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -101,9 +102,8 @@ class TrainDictionaryConfig:
         alone = replace(self, variants=(), preset="")
         every = (alone, *(varied(alone, variant) for variant in self.variants))
         names = [one.name for one in every]
-        require(
-            len(set(names)) == len(names), f"Two dictionaries would be called '{repeated(names)}'; name them apart."
-        )
+        twice = next((name for name in names if names.count(name) > 1), "")
+        require(not twice, f"Two dictionaries would be called '{twice}'; name them apart.")
         return every
 
     def hookpoints_read(self) -> tuple[str, ...]:
@@ -146,10 +146,9 @@ def check_kind(config: TrainDictionaryConfig) -> None:
     if config.kind in TRANSCODERS:
         wrong = [name for name in config.hookpoints if not name.endswith(MLP_IN)]
         require(not wrong, f"A transcoder reads MLP inputs such as blocks.3{MLP_IN}, not {', '.join(wrong)}.")
-    require(
-        config.kind != "cross_layer_transcoder" or not (config.k_each or config.n_latents_each),
-        "A cross-layer transcoder has one k and one number of latents for all blocks.",
-    )
+    if config.kind == "cross_layer_transcoder" and not wrong:
+        blocks = [int(number) for name in config.hookpoints for number in re.findall(r"\d+", name)]
+        require(blocks == sorted(blocks), "Name a cross-layer transcoder's hookpoints in the order of the blocks.")
 
 
 def check_sizes(config: TrainDictionaryConfig) -> None:
