@@ -116,3 +116,17 @@ def test_a_step_needs_no_decoder_that_writes_yet() -> None:
         step(coder, tokens, targets, lambda fired: dead, CrossLayerObjective(sparsity_weight=1.0))
         assert all(bool(gradient.isfinite().all()) for gradient in gradients(coder).values())
         assert float(gradients(coder)["W_dec.2"].norm()) > 0
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_gradients_in_half_precision_point_the_same_way(selection: str) -> None:
+    objective, dead = CrossLayerObjective(sparsity_weight=0.1), some_dead(0)
+    tokens, targets = seeded_batch(200)
+    coder, oracle = seeded_coder(selection), seeded_coder(selection)
+    dense_gradients(coder, tokens, targets, lambda fired: dead, objective, is_bf16=True)
+    dense_gradients(oracle, tokens, targets, lambda fired: dead, objective)
+    for name, gradient in gradients(oracle).items():
+        found = gradients(coder)[name]
+        assert found.dtype == torch.float32
+        assert float(torch.cosine_similarity(found.flatten(), gradient.flatten(), dim=0)) > 0.97, name
+        assert not torch.equal(found, gradient)

@@ -96,6 +96,10 @@ def test_quality_has_contributions_and_altered_passes(
     assert facts["passes"]["all_terms/all"] == facts["passes"]["keep_four/all"]  # there are but two terms
     assert facts["passes"]["cascade/all/0"]["kl"] > 0
     assert all(one["n_images"] == 12 for one in facts["passes"].values())
+    assert facts["retrieval"]["blocks"] == list(WRITES)
+    assert facts["retrieval"]["n_images"] == N_IMAGES
+    assert all(0 <= share <= 1 for share in facts["retrieval"]["same_label"]["patches"]["reconstruction"])
+    assert "shallow sums" in facts["warning"]
     assert cut(world, trained[0], tmp_path)["passes"].keys() == facts["passes"].keys()
 
 
