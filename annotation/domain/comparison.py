@@ -169,7 +169,7 @@ def match_of(name: str, records: Sequence[Mapping[str, Any]]) -> Match:
     counts = [sum(column) for column in zip(*(one["n_in_bin"] for one in records), strict=True)]
 
     def averaged(read: Callable[[Mapping[str, Any]], float]) -> float:
-        return sum(read(one) * one["n_latents"] for one in records) / n
+        return float(sum(read(one) * one["n_latents"] for one in records) / n)
 
     return Match(
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -36,11 +36,11 @@ def two() -> list[Dictionary]:
     return [make_evaluated("good", 0.9), make_evaluated("poor", 0.5)]
 
 
-def asking(*dictionaries: Dictionary, **more: str) -> dict[str, object]:
+def asking(*dictionaries: Dictionary, **more: str) -> dict[str, Any]:
     return {"d": [one.pk for one in dictionaries], **more}
 
 
-def rows_shown(client: Client, query: dict[str, object]) -> list[tuple[str, str]]:
+def rows_shown(client: Client, query: dict[str, Any]) -> list[tuple[str, str]]:
     lines = client.get(PAGE, query).context["lines"]
     return [(line.row.dictionary.name, line.row.hookpoint) for line in lines]
 
@@ -56,7 +56,8 @@ def test_a_row_per_dictionary_and_hookpoint_and_one_for_all_together(client: Cli
     assert first.values["dead"] == 4 / 64
     assert (first.values["l0"], first.values["l0_contributing"]) == (16.0, 12.5)
     assert first.values["splice_kl"] == pytest.approx(0.9)
-    assert (together.values["splice_kl"], together.values["explained"]) == (pytest.approx(0.88), None)
+    assert together.values["splice_kl"] == pytest.approx(0.88)
+    assert together.values["explained"] is None
     assert Comparison(two, "mean").rows[0].values["splice_kl"] == pytest.approx(0.8)
 
 
@@ -131,7 +132,8 @@ def test_a_dictionary_that_is_not_there_to_see_is_not_found(
     address: str, client: Client, two: list[Dictionary]
 ) -> None:
     for wrong in ("9999", "x", "-1", "9" * 30):
-        assert client.get(address, {"d": [two[0].pk, wrong]}).status_code == 404
+        query: dict[str, Any] = {"d": [two[0].pk, wrong]}
+        assert client.get(address, query).status_code == 404
     ImageSet.objects.update(visibility="team")
     assert client.get(address, asking(*two)).status_code == 404
     assert client.post(address).status_code == 405
@@ -308,7 +310,7 @@ def test_the_list_has_a_box_for_each(client: Client, two: list[Dictionary]) -> N
     assert f'action="{PAGE}"' in page
 
 
-def test_the_web_process_needs_neither_torch_nor_numpy_for_it(tmp_path: Path) -> None:
+def test_the_web_process_needs_neither_torch_nor_numpy_for_it() -> None:
     import subprocess
     import sys
 

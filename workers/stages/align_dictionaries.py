@@ -1,7 +1,8 @@
 """Stage align-dictionaries: for each latent its nearest in another dictionary, and pairs to show to people.
 
 At every hookpoint that both read, the greatest cosine of decoder directions is taken in both ways
-(workers/dictionaries/alignment.py). `nearest.safetensors` has all of them; `pairs.jsonl` has pairs drawn in equal
+(workers/dictionaries/alignment.py); with an image set latents are matched by their activations and top images as well
+(workers/dictionaries/matching.py). `nearest.safetensors` has all of them; `pairs.jsonl` has pairs drawn in equal
 parts from bins of the cosine, and `null.json` what random dictionaries of the same shapes reach.
 """
 
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workers.activations import FORWARD_BATCH
 from workers.dictionaries.alignment import (
     ROWS_AT_ONCE,
     BothWays,
@@ -28,17 +30,48 @@ from workers.dictionaries.alignment import (
     null_cosines,
     percentiles,
 )
+from workers.dictionaries.matching import NO_MATCH
 from workers.dictionaries.store import Dictionary
+from workers.stages.alignment_chunks import (
+    MATCH,
+    MEASURES,
+    NULL,
+    NULL_ROWS,
+    match_chunk,
+    null_chunk,
+    sample_chunk,
+    sample_of,
+)
 from workers.stages.configs import AlignDictionariesConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stages.inputs import FLOPS_PER_WEIGHT, open_dictionary, units_per_chunk
+from workers.stages.inputs import (
+    FLOPS_PER_WEIGHT,
+    encoder_flops,
+    forward_flops,
+    open_dictionary,
+    open_images,
+    open_model,
+    units_per_chunk,
+)
 
 REPORTED = (50.0, 95.0, 99.0, 99.9)
+MATCHED_AT_ONCE = 2048
 PART = "part.safetensors"
 
 
 def plan(config: AlignDictionariesConfig, context: StageContext) -> list[ChunkPlan]:
+    """Directions first; with an image set then its sample, and what latents do on it."""
     first, second = open_both(config, context)
+    chunks = direction_chunks(config, first, second, context)
+    if config.image_set:
+        chunks += sample_chunks(config, first, second, context)
+        chunks += match_chunks(config, first, second, chunks)
+    return chunks
+
+
+def direction_chunks(
+    config: AlignDictionariesConfig, first: Dictionary, second: Dictionary, context: StageContext
+) -> list[ChunkPlan]:
     chunks = []
     for hookpoint in hookpoints_of(config, first, second):
         width = first.decoder_directions(hookpoint).shape[1]
@@ -51,7 +84,56 @@ def plan(config: AlignDictionariesConfig, context: StageContext) -> list[ChunkPl
     return chunks
 
 
+def sample_chunks(
+    config: AlignDictionariesConfig, first: Dictionary, second: Dictionary, context: StageContext
+) -> list[ChunkPlan]:
+    model = open_model(first.description.vision_model, context)
+    hookpoints = hookpoints_of(config, first, second)
+    widest = max(one.n_latents(hookpoint) for one in (first, second) for hookpoint in hookpoints)
+    sample = sample_of(config, len(open_images(config.image_set, context)), model.n_tokens, widest)
+    fitting = units_per_chunk(forward_flops(model) + encoder_flops(model, [first, second]), context)
+    at_once = max(FORWARD_BATCH, fitting // FORWARD_BATCH * FORWARD_BATCH)
+    facts = {"what": "sample", "n_images": sample.n_images, "tokens_per_image": sample.tokens_per_image}
+    return [
+        ChunkPlan(
+            0, facts | {"start": start, "stop": min(start + at_once, sample.n_images)},
+            n_units=min(start + at_once, sample.n_images) - start, is_checkpoint=True,
+        )
+        for start in range(0, sample.n_images, at_once)
+    ]  # fmt: skip
+
+
+def match_chunks(
+    config: AlignDictionariesConfig, first: Dictionary, second: Dictionary, earlier: list[ChunkPlan]
+) -> list[ChunkPlan]:
+    """Ranges of latents at every hookpoint, and the null of each."""
+    samples = [index for index, chunk in enumerate(earlier) if chunk.payload.get("what") == "sample"]
+    facts: dict[str, Any] = {"samples": samples, "n_images": earlier[samples[0]].payload["n_images"]}
+    chunks = []
+    for hookpoint in hookpoints_of(config, first, second):
+        here = facts | {"hookpoint": hookpoint}
+        n_latents = first.n_latents(hookpoint)
+        for start in range(0, n_latents, MATCHED_AT_ONCE):
+            stop = min(start + MATCHED_AT_ONCE, n_latents)
+            payload = here | {"what": "match", "start": start, "stop": stop}
+            chunks.append(ChunkPlan(1, payload, n_units=stop - start))
+        chunks.append(ChunkPlan(1, here | {"what": "null"}, n_units=NULL_ROWS))
+    return chunks
+
+
 def execute(config: AlignDictionariesConfig, payload: dict[str, Any], context: StageContext) -> None:
+    what = payload.get("what", "directions")
+    if what == "sample":
+        sample_chunk(config, payload, hookpoints_of(config, *open_both(config, context)), context)
+    elif what == "match":
+        match_chunk(config, payload, context)
+    elif what == "null":
+        null_chunk(config, payload, context)
+    else:
+        compare_directions(config, payload, context)
+
+
+def compare_directions(config: AlignDictionariesConfig, payload: dict[str, Any], context: StageContext) -> None:
     first, second = open_both(config, context)
     rows = first.decoder_directions(payload["hookpoint"]).float()
     columns = second.decoder_directions(payload["hookpoint"]).float()
@@ -88,6 +170,9 @@ def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, 
                     "b_to_a": summary(found.columns, back, config.n_bins),
                 }
                 tensors |= named(hookpoint, found)
+                if config.image_set:
+                    matched, nulls[hookpoint]["activations"] = matches_of(config, hookpoint, first, second, context)
+                    tensors |= matched
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, writer.folder / "nearest.safetensors"
         )
@@ -137,9 +222,42 @@ def gathered(hookpoint: str, context: StageContext) -> BothWays:
     return BothWays(rows, merge_columns(columns))
 
 
-def parts_of(context: StageContext) -> Iterator[dict[str, Tensor]]:
+def parts_of(context: StageContext, name: str = PART) -> Iterator[dict[str, Tensor]]:
+    """The outputs of this name, in the order of the plan."""
     for index in range(context.n_chunks):
-        yield load_file(context.chunk(index) / PART)
+        path = context.chunk(index) / name
+        if path.is_file():
+            yield load_file(path)
+
+
+def matches_of(
+    config: AlignDictionariesConfig, hookpoint: str, first: Dictionary, second: Dictionary, context: StageContext
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What latents do at one hookpoint: the best match of each by both measures, and summaries with their nulls."""
+    place = hookpoints_of(config, first, second).index(hookpoint)
+    per_hookpoint = [-(-first.n_latents(name) // MATCHED_AT_ONCE) for name in hookpoints_of(config, first, second)]
+    skipped = sum(per_hookpoint[:place])
+    parts = list(parts_of(context, MATCH))[skipped : skipped + per_hookpoint[place]]
+    null = list(parts_of(context, NULL))[place]
+    tensors: dict[str, Tensor] = {}
+    summaries: dict[str, Any] = {}
+    for name, words in MEASURES.items():
+        rows = Nearest(*(torch.cat([part[f"a.{name}{end}"] for part in parts]) for end in ("", ".nearest")))
+        columns = merge_columns([Nearest(part[f"b.{name}"], part[f"b.{name}.nearest"]) for part in parts])
+        summaries[words] = {
+            "a_to_b": summary(matched_only(rows), null[f"a.{name}"], config.n_bins),
+            "b_to_a": summary(matched_only(columns), null[f"b.{name}"], config.n_bins),
+        }
+        for side, found in (("a", rows), ("b", columns)):
+            tensors[f"{hookpoint}/{side}.{name}"] = found.cosine
+            tensors[f"{hookpoint}/{side}.{name}.nearest"] = found.latent.int()
+    return tensors, summaries
+
+
+def matched_only(found: Nearest) -> Nearest:
+    """Without the latents that are silent on the sample; all of them where every one is."""
+    kept = found.cosine > NO_MATCH
+    return Nearest(found.cosine[kept], found.latent[kept]) if bool(kept.any()) else found
 
 
 def null_of(config: AlignDictionariesConfig, hookpoint: str, among: Dictionary) -> Tensor:
@@ -194,4 +312,5 @@ def describe(config: AlignDictionariesConfig, first: Dictionary, second: Diction
         "hookpoints": list(hookpoints_of(config, first, second)),
         "bin_edges": [number / config.n_bins for number in range(config.n_bins + 1)],
         "pairs_per_bin": config.pairs_per_bin,
+        "image_set": config.image_set,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from safetensors import safe_open
@@ -27,6 +27,9 @@ from workers.stages.configs import EvaluateDictionaryConfig
 from workers.stages.context import StageContext
 from workers.stages.inputs import hookpoints_read, open_dictionary, open_images, open_model
 from workers.vision_model import VisionModel
+
+if TYPE_CHECKING:
+    from workers.dictionaries.cross_layer import CrossLayerDictionary
 
 CROSS_LAYER = "cross_layer_transcoder"
 SUMS, MAXIMA = "sums.safetensors", "maxima.safetensors"
@@ -144,14 +147,16 @@ def fresh_cross_layer(subject: Subject) -> dict[str, Any]:
         return {}
     from workers.dictionaries.cross_layer_quality import ContributionSums, RetrievalSums
 
-    made = (subject.dictionary, subject.model.n_prefix_tokens)
-    return {CONTRIBUTIONS: ContributionSums(*made), RETRIEVAL: RetrievalSums(*made)}
+    dictionary, n_prefix = cast("CrossLayerDictionary", subject.dictionary), subject.model.n_prefix_tokens
+    return {CONTRIBUTIONS: ContributionSums(dictionary, n_prefix), RETRIEVAL: RetrievalSums(dictionary, n_prefix)}
 
 
 def merged_cross_layer(subject: Subject, context: StageContext, name: str, n_measured: int) -> Any:
     """One of those over all images measured; None for every other kind."""
     merged = fresh_cross_layer(subject).get(name)
-    for index in range(n_measured if merged is not None else 0):
+    if merged is None:
+        return None
+    for index in range(n_measured):
         part = fresh_cross_layer(subject)[name]
         part.restore(load_file(context.chunk(index) / name))
         merged.merge(part)

@@ -152,7 +152,8 @@ def test_losses_are_those_of_plain_formulas(model: VisionModel, images: Tensor) 
     whole, parts = SpliceSums(), [SpliceSums(), SpliceSums()]
     whole.update(altered, clean, labels)
     for part, rows in zip(parts, (slice(0, 2), slice(2, 5)), strict=True):
-        part.update(*(Outcome(one.feature[rows], one.logits[rows]) for one in (altered, clean)), labels[rows])  # type: ignore[index]
+        here, there = (Outcome(one.feature[rows], one.logits[rows]) for one in (altered, clean))  # type: ignore[index]
+        part.update(here, there, labels[rows])
     restored = SpliceSums()
     restored.restore(parts[1].to_json())
     parts[0].merge(restored)

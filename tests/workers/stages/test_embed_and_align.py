@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from tests.workers.stages.tiny_world import HOOKPOINTS, N_IMAGES, TinyWorld, make_tiny_world
+from workers.activations import image_activations
 from workers.artifacts import Artifact
 from workers.dictionaries.alignment import nearest_both_ways
 from workers.dictionaries.store import load_dictionary
@@ -115,6 +116,49 @@ def test_an_alignment_is_the_same_in_any_chunks(
     spans = [(0, 16), (16, 48), (48, 64)]
     pieces = [ChunkPlan(0, {"hookpoint": "blocks.0", "start": a, "stop": b}) for a, b in spans]
     assert world.run_pieces(align_dictionaries, config, pieces, tmp_path) == [made.digest]
+
+
+def test_given_images_latents_are_matched_by_what_they_do(
+    world: TinyWorld, dictionary: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = world.train(5)
+    images = world.image_set.digest
+    config = AlignDictionariesConfig(dictionary.digest, other.digest, image_set=images, n_tokens=17 * N_IMAGES)
+    [made] = world.run("align-dictionaries", config)
+    tensors, nulls = load_file(made.path("nearest.safetensors")), made.json("null.json")
+    first, second = load_dictionary(dictionary), load_dictionary(other)
+    model, reader = load_vision_model(world.vision_model), ImageSetReader(world.image_set, world.root)
+    dense: list[list[torch.Tensor]] = [[], []]
+    for part in image_activations(model, reader, ["blocks.0"], range(N_IMAGES), n_threads=1):
+        tokens = part.activations["blocks.0"].flatten(0, 1)
+        for kept, one in zip(dense, (first, second), strict=True):
+            codes = one.encode("blocks.0", tokens)
+            kept.append(torch.zeros(len(tokens), 64).scatter(1, codes.indices, codes.values).view(-1, 17, 64))
+    # sixteen of the seventeen tokens of each image were looked at: correlations of all of them come close
+    flat = [torch.cat(one).flatten(0, 1).double() for one in dense]
+    whole = torch.corrcoef(torch.cat(flat, 1).T)[:64, 64:].nan_to_num(-1)
+    live = flat[0].count_nonzero(0) > 40
+    assert torch.allclose(tensors["blocks.0/a.pearson"][live].double(), whole.amax(1)[live], atol=0.05)
+    top = [torch.cat(one).amax(1).topk(10, dim=0) for one in dense]
+    sets = [[set(one.indices[one.values[:, f] > 0, f].tolist()) for f in range(64)] for one in top]
+    best = [max((len(a & b) / len(a | b) for b in sets[1] if b), default=-1) if a else -1 for a in sets[0]]
+    close = (tensors["blocks.0/a.jaccard"].double() - torch.tensor(best).double()).abs() < 1e-6
+    assert float(close.double().mean()) > 0.9  # but for images that share the tenth place
+    for name in ("max Pearson correlation of activations", "max Jaccard of top images"):
+        found = nulls["blocks.0"]["activations"][name]["a_to_b"]
+        assert found["mean"] > found["null_mean"]
+        assert sum(found["n_in_bin"]) == found["n_latents"] <= 64
+    monkeypatch.setattr(align_dictionaries, "MATCHED_AT_ONCE", 24)
+    roots = {images: world.root}
+    context = StageContext(world.store, tmp_path, tmp_path, image_roots=roots.__getitem__)
+    plans = align_dictionaries.plan(config, context)
+    assert sum(plan.payload.get("what") == "match" for plan in plans) == 6
+    [cut] = world.run_pieces(align_dictionaries, config, plans, tmp_path)
+    again = load_file(world.store.open(cut).path("nearest.safetensors"))
+    assert again.keys() == tensors.keys()
+    for key, expected in tensors.items():
+        if not key.endswith("nearest"):  # a tile of another size rounds otherwise
+            assert torch.allclose(again[key], expected, atol=1e-5), key
 
 
 def test_dictionaries_without_a_common_hookpoint_are_not_aligned(world: TinyWorld, dictionary: Artifact) -> None:
