@@ -37,6 +37,7 @@ MAPS_MEANWHILE = 24 + 7 * 4  # as long as exemplars are collected: a reservoir f
 STATES_MEANWHILE = 2 * 4  # on the disk at once: of each lane of chunks the last and the one before
 DEFAULT_PATCHES = 196
 DEFAULT_WIDTH = 768
+DEFAULT_K = 32
 GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pixel images
     "train-model": 700.0,
     "train-dictionary": 20_000.0,
@@ -205,9 +206,15 @@ def embed_sizes(config: EmbedImagesConfig) -> Sizes:
 
 
 def align_sizes(config: AlignDictionariesConfig) -> Sizes:
-    _, weights, n_latents = dictionary_sizes((config.dictionary, config.other))
+    """With an image set: the latents once more, and the codes of the sampled tokens until they are matched."""
+    found, weights, n_latents = dictionary_sizes((config.dictionary, config.other))
     _, _, n_units = dictionary_sizes((config.dictionary,))
-    return Sizes(n_units, 2 * weights, 8.0 * n_latents, 16.0 * n_latents, "both dictionaries")
+    if not config.image_set:
+        return Sizes(n_units, 2 * weights, 8.0 * n_latents, 16.0 * n_latents, "both dictionaries")
+    widths = [row.config["k"] for row in found if isinstance(row.config.get("k"), int)]
+    most_on = max(widths, default=DEFAULT_K)
+    codes = 2 * FLOAT * 2.0 * most_on * config.n_tokens * max((len(row.hookpoints) for row in found), default=1)
+    return Sizes(2 * n_units, 2 * weights + codes, 24.0 * n_latents, codes, "both dictionaries and codes of the sample")
 
 
 def freeze_sizes(config: FreezeStimuliConfig) -> Sizes:
