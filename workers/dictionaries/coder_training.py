@@ -53,7 +53,8 @@ class CoderTraining:
 
     def __init__(self, coder: SparseCoder, read: str, write: str = "", *, activation: str = "topk") -> None:
         self.coder = coder
-        self.reads, self.writes = (read,), (write or read,)
+        self.reads: tuple[str, ...] = (read,)
+        self.writes: tuple[str, ...] = (write or read,)
         if activation == "jumprelu":
             coder.threshold.requires_grad_(True)
         self.trained = {name: weight for name, weight in coder.named_parameters() if weight.requires_grad}

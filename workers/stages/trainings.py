@@ -30,11 +30,11 @@ N_LOGGED = 200
 
 def check_model(config: TrainDictionaryConfig, model: VisionModel) -> None:
     """Raise ValueError where the model lacks a hookpoint, or a preset is for another model."""
-    for hookpoint in config.hookpoints_read():
-        model.width_of(hookpoint)
     objection = preset_objection(config.preset, model.description.to_json()) if config.preset else ""
     if objection:
         raise ValueError(objection)
+    for hookpoint in config.hookpoints_read():
+        model.width_of(hookpoint)
 
 
 def widths_read(config: TrainDictionaryConfig, model: VisionModel) -> dict[str, int]:
@@ -136,8 +136,8 @@ def write_trained(writer: ArtifactWriter, description: DictionaryDescription, tr
         [one] = [training for training in trained if isinstance(training, CrossLayerTraining)]
         one.write(writer, description)
         return
-    coders = [training for training in trained if isinstance(training, CoderTraining)]
-    write_coders(writer, description, {training.reads[0]: training.finished() for training in coders})
+    coders = {one.reads[0]: one.finished() for one in trained if isinstance(one, CoderTraining)}
+    write_coders(writer, description, coders)
 
 
 def describe(config: TrainDictionaryConfig, model: VisionModel, n_tokens: int) -> DictionaryDescription:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.domain.artifact_names import with_digests
+from annotation.domain.run_estimates import Amount, estimate, readable_bytes, readable_seconds
 from annotation.domain.runs import RunError, cancel_run, create_run, retry_run, run_progress
-from annotation.models import Run
+from annotation.domain.storage import artifact_store, image_root
+from annotation.models import ImageSet, Run
 from workers.artifacts import ArtifactError
-from workers.stages.configs import STAGES, ConfigError
+from workers.stages.configs import STAGES, ConfigError, TrainDictionaryConfig, config_from_dict
 
 QUEUE = "command"  # no worker serves it, so that only this process takes the chunks
 
@@ -31,9 +35,18 @@ class Command(BaseCommand):
         )
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, in YAML")
         parser.add_argument("--title", default="")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="start nothing, but say what time, memory and disk it would take; train-dictionary measures for half "
+            "a minute, the other stages are estimated",
+        )
         parser.add_argument("--resume", type=int, metavar="RUN", help="go on with an unfinished run of this command")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["dry_run"]:
+            self.say_cost(options)
+            return
         try:
             run = self.resumed(options["resume"]) if options["resume"] else self.created(options)
         except (ConfigError, ArtifactError, RunError) as error:
@@ -49,10 +62,22 @@ class Command(BaseCommand):
             self.stdout.write(f"Artefact: {digest}")
 
     def created(self, options: dict[str, Any]) -> Run:
-        if not options["stage"]:
-            raise CommandError(f"Name a stage: {', '.join(STAGES)}.")
-        config = with_digests(read_config(options["config"], options["set"]))
+        config = asked_config(options)
         return create_run(stage=options["stage"], config=config, user=None, title=options["title"], queue=QUEUE)
+
+    def say_cost(self, options: dict[str, Any]) -> None:
+        """Time, memory and disk of a run that is not started."""
+        from workers.stages.memory import OutOfMemoryError
+
+        try:
+            config = config_from_dict(options["stage"] or "", asked_config(options))
+            guessed = estimate(options["stage"], config)
+            is_measured = isinstance(config, TrainDictionaryConfig)
+            sentences = measured_cost(config) if is_measured else [guessed.time, guessed.memory, guessed.disk]
+        except (ArtifactError, OutOfMemoryError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        for name, amount in zip(("time", "memory", "disk"), sentences, strict=True):
+            self.stdout.write(f"{name}: {amount.sentence}")
 
     def resumed(self, pk: int) -> Run:
         run = Run.objects.filter(pk=pk, queue=QUEUE).first()
@@ -84,6 +109,44 @@ class Command(BaseCommand):
         run.refresh_from_db()
         bar.n_units = run.n_units
         bar.progress(round(run_progress(run).share * run.n_units))
+
+
+def asked_config(options: dict[str, Any]) -> dict[str, Any]:
+    if not options["stage"]:
+        raise CommandError(f"Name a stage: {', '.join(STAGES)}.")
+    return with_digests(read_config(options["config"], options["set"]))
+
+
+def measured_cost(config: TrainDictionaryConfig) -> list[Amount]:
+    """Time, memory and disk of a training by a probe on this machine; nothing of it is left."""
+    from workers.stages.context import StageContext, use_threads
+    from workers.stages.probe import probe_training
+
+    use_threads(settings.TORCH_THREADS)
+    with tempfile.TemporaryDirectory(dir=settings.ARTIFACT_ROOT, prefix="probe-") as folder:
+        context = StageContext(
+            store=artifact_store(),
+            run_folder=Path(folder),
+            chunk_folder=Path(folder),
+            image_roots=lambda digest: image_root(ImageSet.objects.get(digest=digest)),
+            n_threads=settings.TORCH_THREADS,
+            chunk_seconds=settings.CHUNK_SECONDS,
+        )
+        found = probe_training(config, context)
+    n_tokens, where = f"{config.n_tokens:,} tokens", "on the GPU" if found.is_gpu_memory else "by this process"
+    return [
+        Amount(
+            found.seconds,
+            f"About {readable_seconds(found.seconds)} for {n_tokens} at {config.n_tokens / found.seconds:,.0f} per "
+            f"second, {found.reading_share:.0%} of it reading images; measured over {found.rates.n_images:,} images "
+            f"and {found.rates.n_steps:,} steps on this machine.",
+        ),
+        Amount(found.memory_bytes, f"About {readable_bytes(found.memory_bytes)} held {where}."),
+        Amount(
+            found.disk_bytes,
+            f"About {readable_bytes(found.disk_bytes)} while it runs; {readable_bytes(found.kept_bytes)} stay.",
+        ),
+    ]
 
 
 def read_config(path: Path | None, assignments: list[str]) -> dict[str, Any]:
