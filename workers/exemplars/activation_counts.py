@@ -37,9 +37,7 @@ class ActivationCounts:
     def n_latents(self) -> int:
         return self.maximum.numel()
 
-    def add_images(
-        self, maximum: Float[Tensor, "n_images n_latents"], prefix_wins: Int[Tensor, " n_latents"]
-    ) -> None:
+    def add_images(self, maximum: Float[Tensor, "n_images n_latents"], prefix_wins: Int[Tensor, " n_latents"]) -> None:
         self.n_images_active += maximum.sign().sum(0).long()
         self.n_prefix_wins += prefix_wins
         self.maximum = torch.maximum(self.maximum, maximum.amax(0))

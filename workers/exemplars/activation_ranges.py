@@ -37,9 +37,7 @@ class ActivationRanges:
         self.table = RankedTable(n_latents * N_BINS, n_per_range, columns)
         self.top_bin = torch.full((n_latents,), NO_BIN, device=self.table.keys.device)
 
-    def admit(
-        self, maximum: Float[Tensor, "n_images n_latents"], keys: Int[Tensor, "n_images n_latents"]
-    ) -> Places:
+    def admit(self, maximum: Float[Tensor, "n_images n_latents"], keys: Int[Tensor, "n_images n_latents"]) -> Places:
         """Places for the images on which latents are active; the entries are positions in the flattened table."""
         self.hear_of(maximum.amax(0))
         latents = torch.arange(maximum.shape[1], dtype=torch.int32, device=maximum.device)
