@@ -15,6 +15,7 @@ from workers.stages.configs.dictionaries import (
     MakeControlConfig,
 )
 from workers.stages.configs.feed_forward import ReadFeedForwardConfig
+from workers.stages.configs.importing import ImportDictionaryConfig
 from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
 from workers.stages.configs.studies import FreezeStimuliConfig
 from workers.stages.configs.training import TrainDictionaryConfig
@@ -23,6 +24,7 @@ StageConfig = (
     TrainModelConfig
     | TrainDictionaryConfig
     | ReadFeedForwardConfig
+    | ImportDictionaryConfig
     | MakeControlConfig
     | CollectExemplarsConfig
     | EvaluateDictionaryConfig
@@ -54,8 +56,9 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
-        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens"),
+        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens", revision=2),
         Stage("read-feed-forward", ReadFeedForwardConfig, "cpu", "workers.stages.read_feed_forward", "blocks"),
+        Stage("import-dictionary", ImportDictionaryConfig, "gpu", "workers.stages.import_dictionary", "images"),
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens", revision=2),
         Stage(
             "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=3
