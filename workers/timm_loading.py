@@ -20,15 +20,20 @@ DECLARED: list[torch.library.Library] = []  # a declaration lives only as long a
 @functools.cache
 def import_timm() -> ModuleType:
     """timm, with torchvision made importable first where its compiled operators do not fit this torch."""
+    make_torchvision_importable()
+    import timm
+
+    module: ModuleType = timm
+    return module
+
+
+def make_torchvision_importable() -> None:
+    """Declare torchvision's operators where its compiled ones cannot be loaded; call it once, before the import."""
     if not torchvision_operators_load():
         library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in OPERATORS:
             library.define(name + ARGUMENTS)  # type: ignore[no-untyped-call]
         DECLARED.append(library)
-    import timm
-
-    module: ModuleType = timm
-    return module
 
 
 def torchvision_operators_load() -> bool:

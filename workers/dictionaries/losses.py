@@ -95,22 +95,31 @@ def plain_loss(
 
     ``find_dead`` is told how often each latent fired in this batch and answers which are dead now.
     """
-    forward = run_forward(coder, tokens, objective)
-    fired = (forward.codes.detach() != 0).sum(0)
+    return loss_of(coder, run_forward(coder, tokens, objective), targets, find_dead, objective)
+
+
+def loss_of(
+    coder: SparseCoder,
+    forward: Forward,
+    targets: Float[Tensor, "n_tokens d_out"],
+    find_dead: FindDead,
+    objective: Objective,
+) -> Loss:
+    codes = forward.codes.detach()
+    fired = (codes != 0).sum(0)
     residual = (targets - forward.reconstruction).detach()
-    auxiliary = auxiliary_loss(coder, forward.pre, residual, find_dead(fired), objective.aux)
     return Loss(
         (forward.reconstruction - targets).square().mean(),
-        auxiliary,
+        auxiliary_loss(coder, forward.pre, residual, find_dead(fired), objective.aux),
         forward.sparsity,
         fired,
-        batch_threshold(forward.codes.detach()) if objective.activation == "batch_topk" else None,
+        batch_threshold(codes) if objective.activation == "batch_topk" else None,
     )
 
 
 def run_forward(coder: SparseCoder, tokens: Float[Tensor, "n_tokens d_model"], objective: Objective) -> Forward:
     centered = tokens - coder.b_dec if coder.shape.is_bias_tied else tokens
-    pre = centered @ coder.W_enc.T + coder.b_enc
+    pre = (centered @ coder.W_enc.T).to(tokens.dtype) + coder.b_enc  # selection and sums are in full precision
     codes = activate(coder, pre, objective)
     reconstruction = codes @ coder.W_dec + coder.b_dec
     if coder.shape.has_skip:

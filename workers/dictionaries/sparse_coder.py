@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from workers.dictionaries.screen import is_screened, screened_top_k
 from workers.dictionaries.sparsifiers import Selected, above_threshold, strongest, strongest_of_either_sign
 
 EPSILON = 1e-5
@@ -153,6 +154,9 @@ class SparseCoder(nn.Module):
     @torch.no_grad()
     def encode_normalized(self, tokens: Float[Tensor, "n_tokens d_model"]) -> Selected:
         """Select in slices of rows, so that the dense ``[n_tokens, n_latents]`` product never exists as a whole."""
+        if self.shape.selection != "threshold" and is_screened(self.W_enc, self.k):
+            centered = tokens - self.b_dec if self.shape.is_bias_tied else tokens
+            return screened_top_k(centered, self.W_enc, self.b_enc, self.k, self.shape.is_signed)
         n_tokens = tokens.shape[0]
         n_rows = min(n_tokens, ROWS if tokens.device.type == "cpu" else ROWS_ON_ACCELERATOR)
         buffer = tokens.new_empty(n_rows, self.n_latents)

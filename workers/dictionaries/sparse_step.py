@@ -13,14 +13,14 @@ Gradients are written into ``.grad``, which is allocated once and used again.
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workers.dictionaries.entries import DENSE_SHARE, Entries, encode_entries, entries_of, row_starts
+from workers.dictionaries.csr import Pattern, add_product, sampled_products, transpose
+from workers.dictionaries.entries import DENSE_SHARE, Entries, encode_entries, entries_of
 from workers.dictionaries.losses import AuxK, FindDead, Objective
 from workers.dictionaries.sparse_coder import SparseCoder
 from workers.dictionaries.sparsifiers import Selected, strongest, strongest_of_either_sign
@@ -36,12 +36,13 @@ class StepResult(NamedTuple):
     threshold: Float[Tensor, ""] | None = None  # the smallest value kept, where the batch as a whole selects
 
 
-class Transposed(NamedTuple):
-    """The entries seen from the latents: a CSR pattern [n_latents, n_tokens]; ``order`` sorts values into it."""
+class Codes(NamedTuple):
+    """The entries seen from the latents: a sparse matrix [n_latents, n_tokens], and how many each latent has."""
 
-    starts: Int[Tensor, " n_latents_plus_1"]
-    tokens: Int[Tensor, " n_entries"]
-    order: Int[Tensor, " n_entries"]
+    pattern: Pattern
+    latents: Int[Tensor, " n_entries"]
+    values: Float[Tensor, " n_entries"]
+    is_active: Bool[Tensor, " n_entries"]
     counts: Int[Tensor, " n_latents"]
 
 
@@ -66,53 +67,43 @@ def sparse_gradients(
     if entries is None:
         return None
     clear_gradients(coder)
-    pattern = transpose_pattern(entries, coder.n_latents)
+    codes = by_latent(entries)
     residual = decode_entries(coder, entries).add_(coder.b_dec).sub_(targets)
     if coder.shape.has_skip:
         residual.addmm_(tokens, coder.W_skip.T)
     centered = tokens - coder.b_dec if coder.shape.is_bias_tied else tokens
     batch = Batch(tokens, centered, residual)
-    sparsity = add_main_gradients(coder, batch, entries, pattern, objective)
-    all_active = bool(entries.is_active.all())
-    fired = pattern.counts if all_active else count_active(entries, coder.n_latents)
+    sparsity = add_main_gradients(coder, batch, codes, objective)
+    fired = codes.counts if bool(codes.is_active.all()) else count_active(codes)
     auxiliary = add_auxiliary_gradients(coder, batch, find_dead(fired), objective.aux)
     threshold = smallest(entries.values) if objective.activation == "batch_topk" else None
-    return StepResult(residual.square().mean(), auxiliary, sparsity, fired, threshold)
+    return StepResult(mean_square(residual), auxiliary, sparsity, fired, threshold)
 
 
-def add_main_gradients(
-    coder: SparseCoder, batch: Batch, entries: Entries, pattern: Transposed, objective: Objective
-) -> Float[Tensor, ""]:
+def add_main_gradients(coder: SparseCoder, batch: Batch, codes: Codes, objective: Objective) -> Float[Tensor, ""]:
     """Everything but the dead latents' term; returns the sparsity loss."""
     gradient = batch.residual * (2.0 / batch.residual.numel())
-    products = sampled_products(gradient, coder.W_dec, entries)
+    products = sampled_products(codes.pattern, coder.W_dec, gradient)
     n_tokens = batch.tokens.shape[0]
+    weight = objective.sparsity_weight / n_tokens
     sparsity = batch.residual.new_zeros(())
     if objective.activation == "jumprelu":
-        sparsity = entries.is_active.sum() / n_tokens
-        add_threshold_gradient(coder, entries, products, objective.sparsity_weight / n_tokens, objective.bandwidth)
-    code_gradient = products * entries.is_active
-    values = entries.values * entries.is_active
+        sparsity = codes.is_active.sum() / n_tokens
+        add_threshold_gradient(coder, codes, products, weight, objective.bandwidth)
+    code_gradient = products * codes.is_active
     if objective.activation == "relu":
-        sparsity = add_norm_penalty(coder, entries, code_gradient, objective.sparsity_weight / n_tokens) / n_tokens
-    add_decoder_gradients(coder, pattern, values, gradient)
+        sparsity = add_norm_penalty(coder, codes, code_gradient, weight) / n_tokens
+    add_product(gradient_of(coder.W_dec), codes.pattern, codes.values * codes.is_active, gradient)
+    gradient_of(coder.b_dec).add_(gradient.sum(0))
     if coder.shape.has_skip:
         gradient_of(coder.W_skip).addmm_(gradient.T, batch.tokens)
-    gradient_of(coder.b_dec).add_(gradient.sum(0))
-    add_encoder_gradients(coder, batch.centered, entries, pattern, code_gradient)
+    add_encoder_gradients(coder, batch.centered, codes, code_gradient)
     return sparsity
 
 
-def add_decoder_gradients(coder: SparseCoder, pattern: Transposed, values: Tensor, gradient: Tensor) -> None:
-    add_transposed_product(gradient_of(coder.W_dec), pattern, values, gradient)
-
-
-def add_encoder_gradients(
-    coder: SparseCoder, centered: Tensor, entries: Entries, pattern: Transposed, code_gradient: Tensor
-) -> None:
-    add_transposed_product(gradient_of(coder.W_enc), pattern, code_gradient, centered)
-    summed = torch.zeros_like(coder.b_enc).index_add_(0, entries.latents, code_gradient)
-    add_bias_gradients(coder, summed, coder.W_enc)
+def add_encoder_gradients(coder: SparseCoder, centered: Tensor, codes: Codes, code_gradient: Tensor) -> None:
+    add_product(gradient_of(coder.W_enc), codes.pattern, code_gradient, centered)
+    add_bias_gradients(coder, sum_by_latent(codes, code_gradient), coder.W_enc)
 
 
 def add_bias_gradients(coder: SparseCoder, summed: Tensor, W_enc: Tensor, rows: Tensor | None = None) -> None:
@@ -126,21 +117,18 @@ def add_bias_gradients(coder: SparseCoder, summed: Tensor, W_enc: Tensor, rows: 
         gradient_of(coder.b_dec).sub_(summed @ W_enc)
 
 
-def add_threshold_gradient(
-    coder: SparseCoder, entries: Entries, products: Tensor, weight: float, bandwidth: float
-) -> None:
+def add_threshold_gradient(coder: SparseCoder, codes: Codes, products: Tensor, weight: float, bandwidth: float) -> None:
     """The straight-through estimates; entries hold all that lies in the window above zero."""
-    threshold = coder.threshold[entries.latents]
-    is_near = (entries.values - threshold).abs() < bandwidth / 2
-    share = (products * threshold + weight) * is_near / -bandwidth
-    gradient_of(coder.threshold).index_add_(0, entries.latents, share)
+    threshold = coder.threshold[codes.latents]
+    is_near = (codes.values - threshold).abs() < bandwidth / 2
+    gradient_of(coder.threshold).sub_(sum_by_latent(codes, (products * threshold + weight) * is_near) / bandwidth)
 
 
-def add_norm_penalty(coder: SparseCoder, entries: Entries, code_gradient: Tensor, weight: float) -> Float[Tensor, ""]:
+def add_norm_penalty(coder: SparseCoder, codes: Codes, code_gradient: Tensor, weight: float) -> Float[Tensor, ""]:
     """weight · Σ z_f ‖W_dec,f‖: adds to both gradients, returns the sum."""
     norms = coder.W_dec.norm(dim=1)
-    code_gradient.add_(norms[entries.latents] * entries.is_active, alpha=weight)
-    totals = torch.zeros_like(norms).index_add_(0, entries.latents, entries.values)
+    code_gradient.add_(norms[codes.latents] * codes.is_active, alpha=weight)
+    totals = sum_by_latent(codes, codes.values)
     scale = totals * weight / norms.clamp_min(torch.finfo(norms.dtype).tiny)
     gradient_of(coder.W_dec).addcmul_(scale[:, None], coder.W_dec)
     return (totals * norms).sum()
@@ -167,18 +155,18 @@ def add_auxiliary_gradients(
     gradient_of(coder.W_dec).index_add_(0, rows, values.T @ error_gradient)
     gradient_of(coder.W_enc).index_add_(0, rows, code_gradient.T @ batch.centered)
     add_bias_gradients(coder, code_gradient.sum(0), W_enc, rows)
-    return error.square().mean()
+    return mean_square(error)
 
 
 def add_sparse_auxiliary(coder: SparseCoder, batch: Batch, selected: Selected, weight: float) -> Float[Tensor, ""]:
-    entries = entries_of(selected)
-    pattern = transpose_pattern(entries, coder.n_latents)
+    entries = entries_of(selected, coder.n_latents)
+    codes = by_latent(entries)
     error = decode_entries(coder, entries).add_(batch.residual)
     error_gradient = error * (2.0 * weight / error.numel())
-    code_gradient = sampled_products(error_gradient, coder.W_dec, entries) * entries.is_active
-    add_decoder_gradients(coder, pattern, entries.values, error_gradient)
-    add_encoder_gradients(coder, batch.centered, entries, pattern, code_gradient)
-    return error.square().mean()
+    code_gradient = sampled_products(codes.pattern, coder.W_dec, error_gradient) * codes.is_active
+    add_product(gradient_of(coder.W_dec), codes.pattern, codes.values, error_gradient)
+    add_encoder_gradients(coder, batch.centered, codes, code_gradient)
+    return mean_square(error)
 
 
 def gradient_of(weight: Tensor) -> Tensor:
@@ -199,53 +187,38 @@ def clear_gradients(coder: SparseCoder) -> None:
 def decode_entries(coder: SparseCoder, entries: Entries) -> Float[Tensor, "n_tokens d_out"]:
     """z W_dec, without the bias."""
     return torch.nn.functional.embedding_bag(
-        entries.latents,
+        entries.pattern.columns,
         coder.W_dec,
-        entries.starts,
+        entries.pattern.starts,
         mode="sum",
         per_sample_weights=entries.values * entries.is_active,
         include_last_offset=True,
     )
 
 
-def transpose_pattern(entries: Entries, n_latents: int) -> Transposed:
-    order = entries.latents.argsort(stable=True)
-    counts = torch.bincount(entries.latents, minlength=n_latents)
-    n_tokens = entries.starts.numel() - 1
-    tokens = torch.arange(n_tokens, dtype=torch.int32).repeat_interleave(entries.starts.diff())
-    return Transposed(row_starts(counts), tokens[order], order, counts)
+def by_latent(entries: Entries) -> Codes:
+    seen = transpose(entries.pattern)
+    return Codes(
+        seen.pattern,
+        entries.pattern.columns[seen.order],
+        entries.values[seen.order],
+        entries.is_active[seen.order],
+        seen.counts,
+    )
 
 
-def count_active(entries: Entries, n_latents: int) -> Int[Tensor, " n_latents"]:
-    return torch.bincount(entries.latents[entries.is_active], minlength=n_latents)
+def sum_by_latent(codes: Codes, values: Float[Tensor, " n_entries"]) -> Float[Tensor, " n_latents"]:
+    return values.new_zeros(codes.pattern.n_rows).index_add_(0, codes.latents, values)
+
+
+def count_active(codes: Codes) -> Int[Tensor, " n_latents"]:
+    return torch.bincount(codes.latents[codes.is_active], minlength=codes.pattern.n_rows)
 
 
 def smallest(values: Tensor) -> Float[Tensor, ""]:
     return values.min() if values.numel() else values.new_zeros(())
 
 
-def sampled_products(
-    left: Float[Tensor, "n_tokens d_out"], right: Float[Tensor, "n_latents d_out"], entries: Entries
-) -> Float[Tensor, " n_entries"]:
-    """left rightᵀ at the entries."""
-    size = (entries.starts.numel() - 1, right.shape[0])
-    pattern = csr_matrix(entries.starts, entries.latents, torch.zeros_like(entries.values), size)
-    products: Tensor = torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0)
-    return products.values()
-
-
-def add_transposed_product(
-    out: Float[Tensor, "n_latents d"],
-    pattern: Transposed,
-    values: Float[Tensor, " n_entries"],
-    dense: Float[Tensor, "n_tokens d"],
-) -> None:
-    """out += codesᵀ dense, in place: a fresh result of that size costs more in page faults than the product."""
-    matrix = csr_matrix(pattern.starts, pattern.tokens, values[pattern.order], (out.shape[0], dense.shape[0]))
-    torch.addmm(out, matrix, dense, out=out)
-
-
-def csr_matrix(starts: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
-        return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
+def mean_square(matrix: Tensor) -> Float[Tensor, ""]:
+    flat = matrix.flatten()
+    return flat.dot(flat) / flat.numel()

@@ -6,15 +6,20 @@ latent axis, elsewhere plain autograd on ``losses``, where dense products are ch
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workers.dictionaries.losses import FindDead, Objective, plain_loss
+from workers.dictionaries.losses import FindDead, Forward, Objective, loss_of, run_forward
 from workers.dictionaries.sparse_coder import SparseCoder
 from workers.dictionaries.sparse_step import StepResult, sparse_gradients
+
+ROWS = 512  # of a matrix that is gone through twice: the second time it is in the cache
+SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class Execution(NamedTuple):
@@ -56,20 +61,28 @@ def plain_gradients(
 ) -> StepResult:
     """By autograd, with a dense latent axis."""
     coder.zero_grad()
+    forward = compiled_forward(execution.compiler) if execution.compiler else run_forward
     with torch.autocast(tokens.device.type, torch.bfloat16, enabled=execution.is_bf16):
-        loss = plain_loss(coder, tokens, targets, find_dead, objective)
+        loss = loss_of(coder, forward(coder, tokens, objective), targets, find_dead, objective)
     loss.total(objective).backward()  # type: ignore[no-untyped-call]
     return StepResult(
         loss.reconstruction.detach(), loss.auxiliary.detach(), loss.sparsity.detach(), loss.fired, loss.threshold
     )
 
 
+@functools.cache
+def compiled_forward(compiler: str) -> Callable[[SparseCoder, Tensor, Objective], Forward]:
+    compiled: Callable[[SparseCoder, Tensor, Objective], Forward] = torch.compile(run_forward, backend=compiler)
+    return compiled
+
+
 @torch.no_grad()
 def remove_parallel_gradient(coder: SparseCoder) -> None:
     """Take from each decoder row's gradient its part along the row, which ``normalize_rows`` would undo."""
     assert coder.W_dec.grad is not None
-    along = torch.linalg.vecdot(coder.W_dec.grad, coder.W_dec)
-    coder.W_dec.grad.addcmul_(along[:, None], coder.W_dec, value=-1)
+    for gradient, rows in zip(coder.W_dec.grad.split(ROWS), coder.W_dec.split(ROWS), strict=True):
+        along = (gradient * rows).sum(dim=1, keepdim=True)
+        gradient.addcmul_(along, rows, value=-1)
 
 
 @torch.no_grad()
@@ -77,15 +90,14 @@ def clip_gradients(coder: SparseCoder, max_norm: float) -> Float[Tensor, ""]:
     """Scale all gradients so that their common norm is at most ``max_norm``; returns the norm they had."""
     gradients = [weight.grad for weight in coder.parameters() if weight.grad is not None]
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    if float(norm) > max_norm:
-        torch._foreach_mul_(gradients, max_norm / float(norm))
+    torch._foreach_mul_(gradients, (max_norm / (norm + SMALLEST)).clamp(max=1.0))
     return norm
 
 
 @torch.no_grad()
 def normalize_rows(coder: SparseCoder) -> None:
     """Decoder rows of norm 1; a row of zeros stays. Thresholds that a step took below zero go back to it."""
-    norms = coder.W_dec.norm(dim=1, keepdim=True).clamp_min_(torch.finfo(coder.W_dec.dtype).tiny)
-    coder.W_dec.div_(norms)
+    for rows in coder.W_dec.split(ROWS):
+        rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(SMALLEST))
     if coder.shape.selection == "threshold" and coder.threshold.requires_grad:
         coder.threshold.clamp_min_(0)
