@@ -14,6 +14,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DATA_ROOT = Path(text("VITRINE_DATA_ROOT", str(BASE_DIR / "var")))
 ARTIFACT_ROOT = Path(text("VITRINE_ARTIFACT_ROOT", str(DATA_ROOT / "artifacts")))
+IMPORT_ROOT = Path(text("VITRINE_IMPORT_ROOT", str(DATA_ROOT / "to-import")))
 EXPORT_ROOT = Path(text("VITRINE_EXPORT_ROOT", str(DATA_ROOT / "exports")))
 
 DEBUG = flag("VITRINE_DEBUG", default=False)

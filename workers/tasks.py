@@ -161,6 +161,7 @@ def build_context(chunk: Chunk, reporter: ReportingThread) -> StageContext:
         n_threads=settings.TORCH_THREADS,
         stage_revision=STAGES[chunk.run.stage].revision,
         chunk_seconds=settings.CHUNK_SECONDS,
+        import_root=settings.IMPORT_ROOT,
     )
 
 

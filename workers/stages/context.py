@@ -97,6 +97,7 @@ class StageContext:
     n_threads: int = 1
     stage_revision: int = 1
     chunk_seconds: float = CHUNK_SECONDS
+    import_root: Path | None = None  # the folder that this host opens for imports
 
     def chunk(self, index: int) -> Path:
         """The folder that work chunk ``index`` (its place in the plan) left behind."""

@@ -99,6 +99,7 @@ def run_locally(
     reporter: Reporter | None = None,
     n_threads: int | None = None,
     work_folder: Path | None = None,
+    import_root: Path | None = None,
 ) -> list[str]:
     """Execute every chunk of a stage in this process and return the digests of the artefacts it made.
 
@@ -118,6 +119,7 @@ def run_locally(
         reporter=reporter or ProgressBar(stage),
         n_threads=threads,
         stage_revision=STAGES[stage].revision,
+        import_root=import_root,
     )
     try:
         digests = execute_all(load_executor(stage), stage, config, context)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -127,11 +128,12 @@ def rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 def storage_from_bytes(data: Any) -> Storage:
-    """A storage inside a plain pickle is a small torch file of its own."""
-    loaded = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    untyped = loaded.untyped() if hasattr(loaded, "untyped") else loaded
-    dtype = getattr(loaded, "dtype", None)
-    return Storage(bytes(untyped.tolist()), dtype)
+    """A storage inside a plain pickle is a small torch file of its own, which torch's safe loader reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # typed storages are deprecated, and what such a file holds
+        loaded = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        untyped, dtype = loaded.untyped(), loaded.dtype
+    return Storage(torch.empty(0, dtype=torch.uint8).set_(untyped).numpy().tobytes(), dtype)
 
 
 def reconstruct(cls: Any, base: Any, state: Any) -> Any:

@@ -13,6 +13,7 @@ from workers.stages.configs.dictionaries import (
     MakeControlConfig,
 )
 from workers.stages.configs.feed_forward import ReadFeedForwardConfig
+from workers.stages.configs.importing import ImportDictionaryConfig
 from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
 from workers.stages.configs.registry import (
     STAGES,
@@ -28,8 +29,7 @@ from workers.stages.configs.training import TrainDictionaryConfig
 
 __all__ = [
     "BLOCK_PAIRS", "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError",
-    "EmbedImagesConfig",
-    "EvaluateDictionaryConfig", "FreezeStimuliConfig", "MakeControlConfig", "ReadFeedForwardConfig", "Stage",
-    "StageConfig", "TrainDictionaryConfig", "TrainModelConfig", "config_from_dict", "config_to_dict", "parent",
-    "parent_digests", "require", "run_request", "setting",
+    "EmbedImagesConfig", "EvaluateDictionaryConfig", "FreezeStimuliConfig", "ImportDictionaryConfig",
+    "MakeControlConfig", "ReadFeedForwardConfig", "Stage", "StageConfig", "TrainDictionaryConfig", "TrainModelConfig",
+    "config_from_dict", "config_to_dict", "parent", "parent_digests", "require", "run_request", "setting",
 ]  # fmt: skip
