@@ -1,91 +1,99 @@
-"""./run bench dictionaries: the training step, and what TopK coders make of shapes world.
+"""./run bench dictionaries: what training costs, what it finds of a known truth, and what it makes of shapes world.
 
-On shapes world, with the small ViT that ships with it: explained variance and L0 by block on test images, and for each
-known attribute the AUROC of the best single latent, beside random directions and the residual basis.
+    step         the training step of a sparse coder, beside plain autograd and, with --peers, beside public libraries
+    cross-layer  the training step of a cross-layer transcoder over dense decoding
+    planted      recovery of a planted dictionary by every trained kind, against sparsity, width and noise
+    shapes       TopK coders at every block of the small ViT, beside random directions and the residual basis
+    kinds        every kind of dictionary in one table
+    formats      dictionaries of public libraries, read and written
+
+Without --part all of them are measured, of planted the first case only.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
-from workers.activations import image_activations
-from workers.artifacts import Artifact, ArtifactStore
+from workers.benchmarks.cross_layer_step import measure_cross_layer
+from workers.benchmarks.formats import measure_formats
+from workers.benchmarks.kinds import measure_kinds
+from workers.benchmarks.planted import CASES, measure_planted
 from workers.benchmarks.report import report, say
-from workers.benchmarks.training_step import measure_steps
-from workers.dictionaries.concept_recovery import ConceptScore, ImageScores, attribute_auroc, mean_by_attribute
-from workers.dictionaries.store import Dictionary, load_dictionary
-from workers.image_scan import scan_folder
-from workers.images import ImageSetReader, write_image_set
-from workers.stages.configs import EvaluateDictionaryConfig, MakeControlConfig, StageConfig, TrainDictionaryConfig
-from workers.stages.local import ProgressBar, run_locally
-from workers.synthetic import shapes_world
-from workers.vision_model import ModelRequest, VisionModel, load_vision_model, register_vision_model
+from workers.benchmarks.shapes_bench import Bench, recover_concepts, shapes_bench
+from workers.dictionaries.concept_recovery import ConceptScore, mean_by_attribute
+from workers.dictionaries.store import load_dictionary
+from workers.stages.configs import EvaluateDictionaryConfig, MakeControlConfig, TrainDictionaryConfig
+from workers.vision_model import load_vision_model
 
-WEIGHTS = Path(shapes_world.__file__).parent / "weights" / "shapes_vit.safetensors"
 CONTROLS = ("random_directions", "residual_basis")
-NOT_CONCEPTS = ("split", "background_agrees")
-
-
-class Images(NamedTuple):
-    """An image set and the folder of its files."""
-
-    artifact: Artifact
-    root: Path
-
-
-class Bench(NamedTuple):
-    """What the measurements share."""
-
-    store: ArtifactStore
-    train: Images
-    test: Images
-    model: Artifact
-    n_threads: int
-
-    def run(self, stage: str, config: StageConfig) -> Artifact:
-        roots = {images.artifact.digest: images.root for images in (self.train, self.test)}
-        bar = ProgressBar(stage)
-        return self.store.open(run_locally(stage, config, self.store, roots, reporter=bar, n_threads=self.n_threads)[0])
+QUICK_STEPS, QUICK_TOKENS = 300, 100_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("step", "shapes", "all"), default="all")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--tokens", type=int, default=2_000_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
+    parser.add_argument("--steps", type=int, default=20, help="of each training step that is timed")
+    parser.add_argument("--planted-steps", type=int, default=2000, help="of each training on planted tokens")
+    parser.add_argument("--tokens", type=int, default=2_000_000, help="a training on shapes world sees")
     parser.add_argument("--latents", type=int, default=1024)
     parser.add_argument("--k", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="where no single thread is prescribed")
+    parser.add_argument("--peers", action="store_true", help="make and use the environment of the public libraries")
+    parser.add_argument("--quick", action="store_true", help="less of everything: figures are rough")
     options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    is_met = True
-    if options.part != "step":
-        with TemporaryDirectory() as folder:
-            is_met = measure_shapes(prepare(Path(folder), options.threads), options.tokens, options.latents, options.k)
-    if options.part != "shapes":
-        torch.set_num_threads(1)
-        is_met = measure_steps(options.steps) and is_met
-    return 0 if is_met else 1
+    met = []
+    for name in [options.part] if options.part != "all" else PARTS:
+        torch.set_num_threads(options.threads if name in ON_THREADS else 1)
+        met.append(PARTS[name](options))
+    return 0 if all(met) else 1
 
 
-def prepare(folder: Path, n_threads: int) -> Bench:
-    store = ArtifactStore(folder / "artifacts")
-    train = write_images(store, folder / "train", n_train=4000, n_test=0)
-    test = write_images(store, folder / "test", n_train=0, n_test=1000)
-    model = register_vision_model(store, ModelRequest(source="checkpoint", checkpoint=WEIGHTS))
-    return Bench(store, train, test, model, n_threads)
+def part_step(options: argparse.Namespace) -> bool:
+    from workers.benchmarks.training_step import measure_steps
+
+    return measure_steps(options.steps, with_peers=options.peers, is_quick=options.quick)
 
 
-def write_images(store: ArtifactStore, root: Path, *, n_train: int, n_test: int) -> Images:
-    metadata = shapes_world.write_folder(root, n_train=n_train, n_test=n_test)
-    scan = scan_folder(root, metadata=metadata)
-    return Images(write_image_set(store, scan, name=root.name, licence="CC0", visibility="public"), root)
+def part_cross_layer(options: argparse.Namespace) -> bool:
+    return measure_cross_layer(max(3, options.steps // 4))
+
+
+def part_planted(options: argparse.Namespace) -> bool:
+    cases = CASES if options.part == "planted" and not options.quick else CASES[:1]
+    return measure_planted(QUICK_STEPS if options.quick else options.planted_steps, cases)
+
+
+def part_shapes(options: argparse.Namespace) -> bool:
+    with shapes_bench(options.threads) as bench:
+        return measure_shapes(bench, tokens_of(options, 1.0), options.latents, options.k)
+
+
+def part_kinds(options: argparse.Namespace) -> bool:
+    with shapes_bench(options.threads) as bench:
+        return measure_kinds(bench, tokens_of(options, 0.2), options.latents // 2, options.k)
+
+
+def part_formats(options: argparse.Namespace) -> bool:
+    return measure_formats(options.peers)
+
+
+def tokens_of(options: argparse.Namespace, share: float) -> int:
+    return QUICK_TOKENS if options.quick else round(share * options.tokens)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "step": part_step,
+    "cross-layer": part_cross_layer,
+    "planted": part_planted,
+    "shapes": part_shapes,
+    "kinds": part_kinds,
+    "formats": part_formats,
+}
+ON_THREADS = ("shapes", "kinds")
 
 
 def measure_shapes(bench: Bench, n_tokens: int, n_latents: int, k: int) -> bool:
@@ -95,37 +103,19 @@ def measure_shapes(bench: Bench, n_tokens: int, n_latents: int, k: int) -> bool:
     config = TrainDictionaryConfig(
         bench.train.artifact.digest, bench.model.digest, hookpoints, n_latents=n_latents, k=k, n_tokens=n_tokens
     )
-    trained = bench.run("train-dictionary", config)
-    quality = bench.run("evaluate-dictionary", EvaluateDictionaryConfig(trained.digest, bench.test.artifact.digest))
+    [trained] = bench.run("train-dictionary", config)
+    asked = EvaluateDictionaryConfig(
+        trained.digest, bench.test.artifact.digest, max_images=1000, splice_images=0, block_pairs="none"
+    )
+    [quality] = bench.run("evaluate-dictionary", asked)
     print_quality(quality.json("quality.json"), n_tokens, n_latents, k)
     dictionaries = {"topk_sae": load_dictionary(trained)}
     for kind in CONTROLS:
-        made = bench.run("make-control", MakeControlConfig(trained.digest, bench.train.artifact.digest, kind=kind))
+        [made] = bench.run("make-control", MakeControlConfig(trained.digest, bench.train.artifact.digest, kind=kind))
         dictionaries[kind] = load_dictionary(made)
-    scores = recover_concepts(model, ImageSetReader(bench.test.artifact, bench.test.root), dictionaries)
+    scores = recover_concepts(model, bench.test_images, dictionaries)
     print_concepts(scores, hookpoints)
     return judge(scores, hookpoints)
-
-
-@torch.no_grad()
-def recover_concepts(
-    model: VisionModel, reader: ImageSetReader, dictionaries: Mapping[str, Dictionary]
-) -> dict[tuple[str, str], list[ConceptScore]]:
-    """The best latents of each kind at each hookpoint."""
-    places = [(kind, hookpoint) for kind, dictionary in dictionaries.items() for hookpoint in dictionary.reads]
-    gathered = {place: ImageScores(len(reader), dictionaries[place[0]].n_latents(place[1])) for place in places}
-    hookpoints = list(dict.fromkeys(hookpoint for _, hookpoint in places))
-    for part in image_activations(model, reader, hookpoints, range(len(reader))):
-        for (kind, hookpoint), scores in gathered.items():
-            codes = dictionaries[kind].encode(hookpoint, part.activations[hookpoint].flatten(0, 1))
-            scores.update(codes, len(part.indices))
-    attributes = [known_attributes(reader, index) for index in range(len(reader))]
-    return {place: attribute_auroc(scores.maxima, attributes) for place, scores in gathered.items()}
-
-
-def known_attributes(reader: ImageSetReader, index: int) -> dict[str, Any]:
-    attributes = {name: value for name, value in reader.attributes(index).items() if name not in NOT_CONCEPTS}
-    return {"shape": reader.labels[index]} | attributes
 
 
 def print_quality(quality: Mapping[str, Any], n_tokens: int, n_latents: int, k: int) -> None:

@@ -3,8 +3,8 @@
     x_i = Σ_f a_if r_if                 a_i: k of n_true entries above zero at each token, uniform in [½, 1½]
     y_j = Σ_{i ≤ j} Σ_f a_if w_ifj      r and w random unit vectors
 
-An SAE is given x_0 and should find the rows r_0f; a transcoder is given x_0 and y_0 and should find w_0f0; a cross-layer
-transcoder of several blocks should find, for each f of block i, its rows at all later targets, taken as one long vector.
+An SAE is given x_0 and should find the rows r_0f; a transcoder is given x_0 and y_0 and should find w_0f0; a
+cross-layer transcoder should find, for each f of block i, its rows at all later targets, taken as one long vector.
 Noise is Gaussian, its deviation given as a share of the signal's. Recovery is asked both ways: how near a learned row
 comes to each true one, and how near a true one comes to each learned row that is in use. Among many random directions
 some lie near anything, so each figure stands beside that of a random dictionary of the same shape.
@@ -12,6 +12,7 @@ some lie near anything, so each figure stands beside that of a random dictionary
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,12 +55,18 @@ class Recovery(NamedTuple):
     share_true: float
 
 
+def stream_of(purpose: str, seed: int) -> torch.Generator:
+    """A generator that shares no stream with any other use of the seed: a coder is initialized by one, too."""
+    digest = hashlib.sha256(f"planted:{purpose}:{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
 class PlantedWorld:
     """A truth drawn from the seed, and tokens made of it."""
 
     def __init__(self, settings: PlantedSettings) -> None:
         self.settings = settings
-        generator = torch.Generator().manual_seed(settings.seed)
+        generator = stream_of("truth", settings.seed)
         size = (settings.n_true, settings.d_model)
         blocks = range(settings.n_blocks)
         self.read_rows = [unit_rows(torch.randn(size, generator=generator)) for _ in blocks]
