@@ -26,7 +26,7 @@ from workers.vision_model import load_vision_model
 
 TRAINED = ("topk_sae", "batch_topk_sae", "jumprelu_sae", "relu_sae", "transcoder", "cross_layer_transcoder")
 TRANSCODERS = TRAINED[4:]
-N_EVALUATED = 500
+N_EVALUATED = 256
 BATCH = 2048
 
 
@@ -118,14 +118,12 @@ def best_auroc(row: Row) -> tuple[str, float]:
 
 def print_rows(rows: Sequence[Row], n_tokens: int, n_latents: int, k: int, n_images: int) -> None:
     say(
-        f"\nEvery kind on shapes world: {n_latents} latents at each block, k = {k}, {n_tokens:,} tokens each; explained"
+        f"\nEvery kind on shapes world: {n_latents} latents at each block, k = {k}, {n_tokens:,} tokens each; mean over"
     )
     say(
-        f"variance, L0 and dead latents on {N_EVALUATED} test images, mean over blocks; AUROC of the best single feature,"
+        f"blocks of explained variance, L0 and dead latents on {N_EVALUATED} test images. AUROC of the best feature, chosen"
     )
-    say(
-        f"chosen on one half of {n_images:,} test images and measured on the other, mean over known values, best block\n"
-    )
+    say(f"on one half of {n_images:,} test images, measured on the other, mean over known values, best block\n")
     say("| kind | explained variance | L0 | dead | AUROC | at | CPU s |")
     say("|---|---|---|---|---|---|---|")
     for row in rows:
