@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from django.db.models import Count, QuerySet
 
 from annotation.domain.run_estimates import readable_seconds
-from annotation.domain.runs import RunProgress, run_progress
+from annotation.domain.runs import RunProgress, run_progress, stage_config
 from annotation.models import Chunk, Dictionary, ExemplarSet, ImageSet, Readout, Run, RunLogLine, VisionModel
-from workers.stages.configs import STAGES
+from workers.stages.configs import STAGES, TrainDictionaryConfig
 
 MAX_CELLS = 240
 MAX_POINTS = 240
+MANY_LINES = 60  # of all plots together: from here on each has fewer points, as the page is sent every other second
+PLOT_ORDER = {name: i for i, name in enumerate(("loss", "explained_variance", "l0", "dead_share", "auxiliary_loss"))}
 LOG_LINES = 60
 WORST_FIRST = (Chunk.State.FAILED, Chunk.State.RUNNING, Chunk.State.WAITING, Chunk.State.DONE)
 
@@ -82,24 +84,39 @@ def chunk_strip(run: Run) -> ChunkStrip:
 
 
 class Series(NamedTuple):
-    """One line of a plot: the steps in order and their values."""
+    """One line of a plot: the steps in order and their values. ``group`` is the panel it is drawn in."""
 
     label: str
     steps: list[int]
     values: list[float]
+    group: str = ""
 
 
 def metric_plots(run: Run) -> dict[str, list[Series]]:
-    """Metrics by plot: 'loss/blocks.3' is the line 'blocks.3' of the plot 'loss'."""
+    """Metrics by plot: 'loss/blocks.3' is the line 'blocks.3' of 'loss', 'loss/1/blocks.3' that of dictionary 1."""
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for name, step, value in run.metrics.order_by("name", "step").values_list("name", "step", "value"):
         points[name].append((step, value))
+    most = MAX_POINTS if len(points) < MANY_LINES else MAX_POINTS // 3
+    groups = dictionary_names(run)
     plots: dict[str, list[Series]] = defaultdict(list)
     for name in sorted(points, key=natural_order):
-        plot, _, label = name.partition("/")
-        thinned = thin(points[name])
-        plots[plot].append(Series(label or plot, [step for step, _ in thinned], [value for _, value in thinned]))
-    return dict(plots)
+        plot, _, rest = name.partition("/")
+        number, _, label = rest.rpartition("/")
+        thinned = thin(points[name], most)
+        group = groups[int(number)] if number.isdecimal() and int(number) < len(groups) else number
+        steps, values = [step for step, _ in thinned], [value for _, value in thinned]
+        plots[plot].append(Series(label or plot, steps, values, group))
+    return dict(sorted(plots.items(), key=lambda entry: (PLOT_ORDER.get(entry[0], len(PLOT_ORDER)), entry[0])))
+
+
+def dictionary_names(run: Run) -> list[str]:
+    """The names of the dictionaries that a run trains, what they begin with alike left out."""
+    if not run.config.get("variants"):
+        return []
+    config = stage_config(run)
+    assert isinstance(config, TrainDictionaryConfig), config
+    return [one.name.removeprefix(f"{config.name} ") for one in config.dictionaries()]
 
 
 def natural_order(name: str) -> list[tuple[int, int | str]]:
@@ -107,9 +124,9 @@ def natural_order(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in name.replace("/", ".").split(".")]
 
 
-def thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most MAX_POINTS points, evenly spread, the last one always among them."""
-    stride = max(1, -(-len(points) // MAX_POINTS))
+def thin(points: list[tuple[int, float]], most: int = MAX_POINTS) -> list[tuple[int, float]]:
+    """At most so many points, evenly spread, the last one always among them."""
+    stride = max(1, -(-len(points) // most))
     return points[::-1][::stride][::-1]
 
 
@@ -136,6 +153,8 @@ def shown_config(run: Run) -> list[Setting]:
 
 
 def shown_value(value: Any, names: dict[str, str]) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(shown_value(entry, names) for entry in value) or "none"
     if isinstance(value, str):

@@ -38,34 +38,64 @@ class LinePlot(NamedTuple):
     y_ticks: list[Tick]
 
 
-def line_plot(title: str, series: list[Series]) -> LinePlot:
+class Range(NamedTuple):
+    """What an axis spans, and whether by factors of ten."""
+
+    low: float
+    high: float
+    is_logarithmic: bool = False
+
+
+def line_plot(
+    title: str,
+    series: list[Series],
+    *,
+    y_range: Range | None = None,
+    shades: dict[str, int] | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> LinePlot:
+    """Lines over steps. ``y_range`` and the shade of each label are taken from the lines where they are not given."""
+    width, height = size
     steps = [step for line in series for step in line.steps]
     values = [value for line in series for value in line.values]
-    x_scale = Scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
-    y_ticks = nice_ticks(min(values), max(values))
-    y_scale = Scale(min(y_ticks[0], *values), max(y_ticks[-1], *values), HEIGHT - BOTTOM, TOP)
+    span = y_range or Range(min(values), max(values))
+    x_scale = Scale(min(steps), max(steps), LEFT, width - RIGHT)
+    y_ticks = log_ticks(span.low, span.high) if span.is_logarithmic else nice_ticks(span.low, span.high)
+    ends = (min(y_ticks[0], span.low), max(y_ticks[-1], span.high))
+    y_scale = (LogScale if span.is_logarithmic else Scale)(*ends, height - BOTTOM, TOP)
+    shades = shades or shades_of([line.label for line in series])
     lines = [
         Line(
             label=line.label,
             points=" ".join(
-                f"{x_scale(step):.1f},{y_scale(value):.1f}" for step, value in zip(line.steps, line.values, strict=True)
+                f"{x_scale(step):.1f},{y_scale(min(max(value, ends[0]), ends[1])):.1f}"
+                for step, value in zip(line.steps, line.values, strict=True)
             ),
-            shade=round(100 * place / max(1, len(series) - 1)),
+            shade=shades[line.label],
             last=line.values[-1],
         )
-        for place, line in enumerate(series)
+        for line in series
     ]
     return LinePlot(
-        title="L0" if title == "l0" else title.replace("_", " "),
-        width=WIDTH,
-        height=HEIGHT,
+        title=plot_title(title),
+        width=width,
+        height=height,
         left=LEFT,
-        right=WIDTH - RIGHT,
-        bottom=HEIGHT - BOTTOM,
+        right=width - RIGHT,
+        bottom=height - BOTTOM,
         lines=lines,
         x_ticks=[Tick(x_scale(step), short(step)) for step in sorted({min(steps), max(steps)})],
         y_ticks=[Tick(y_scale(value), text) for value, text in zip(y_ticks, tick_texts(y_ticks), strict=True)],
     )
+
+
+def shades_of(labels: list[str]) -> dict[str, int]:
+    """From 0 for the first label to 100 for the last."""
+    return {label: round(100 * place / max(1, len(labels) - 1)) for place, label in enumerate(labels)}
+
+
+def plot_title(name: str) -> str:
+    return "L0" if name == "l0" else name.replace("_", " ")
 
 
 class Scale:
@@ -78,6 +108,26 @@ class Scale:
     def __call__(self, value: float) -> float:
         share = (value - self.low) / self.span if self.span > 0 else 0.5
         return self.start + share * (self.end - self.start)
+
+
+class LogScale(Scale):
+    """A positive value to a position by its logarithm."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        super().__init__(math.log10(low), math.log10(high), start, end)
+
+    def __call__(self, value: float) -> float:
+        return super().__call__(math.log10(value))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten from at or below ``low`` to at or above ``high``; 2 and 5 times them too where those are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    factors = (1, 2, 5) if math.log10(high / low) < 1.5 else (1,)
+    ticks = [round(m * 10.0**power, 12) for power in range(first, last + 1) for m in factors]
+    below = [tick for tick in ticks if tick <= low][-1]
+    above = next(tick for tick in ticks if tick >= high)
+    return [tick for tick in ticks if below <= tick <= above]
 
 
 def nice_ticks(low: float, high: float, n: int = 4) -> list[float]:

@@ -33,6 +33,7 @@ from annotation.forms.run import StageForm
 from annotation.models import Run
 from annotation.views.access import researcher_required, signed_in_user
 from annotation.views.line_plots import line_plot
+from annotation.views.measure_grid import measure_grid
 from config.wakeup import wake_workers
 from workers.artifacts import ArtifactError
 from workers.stages.configs import STAGES, ConfigError
@@ -162,11 +163,14 @@ def wake_or_say(request: HttpRequest, queue: str) -> None:
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(Run.objects.select_related("created_by", "cloned_from"), pk=pk)
     row = run_row(run)
+    plots = metric_plots(run)
+    grid = measure_grid(plots)
     context = {
         "run": run,
         "row": row,
         "strip": chunk_strip(run),
-        "plots": [line_plot(title, series) for title, series in metric_plots(run).items()],
+        "grid": grid,
+        "plots": [] if grid else [line_plot(title, series) for title, series in plots.items()],
         "log": log_tail(run),
         "made": artifacts_made(run),
         "config": shown_config(run),
