@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,8 +29,8 @@ from workers.dictionaries.sparsifiers import Selected
 from workers.exemplars.activation_counts import ActivationCounts
 from workers.exemplars.activation_ranges import ActivationRanges
 from workers.exemplars.hashing import HASH_BITS, shared_hashes, value_bits
-from workers.exemplars.image_maxima import DenseImages, ImageBatch, SparseImages, is_dense, show_pairs
-from workers.exemplars.ranked_table import EMPTY, Entries, Places, RankedTable, positions
+from workers.exemplars.image_maxima import DenseImages, ImageBatch, SparseImages, is_dense
+from workers.exemplars.ranked_table import EMPTY, Entries, Places, RankedTable, positions, take
 
 HIGHEST_BITS = 0x7FFFFFFF
 SMALLEST = 2.0**-149  # the smallest value that is not silence
@@ -58,6 +58,14 @@ class Winners(NamedTuple):
     table: RankedTable
     places: Places
     pairs: Int[Tensor, " n_winners"]
+
+
+class Pairs(NamedTuple):
+    """Pairs of an image and a latent, by latent and then image."""
+
+    image_rows: Int[Tensor, " n_pairs"]
+    latents: Int[Tensor, " n_pairs"]
+    pairs: Int[Tensor, " n_pairs"]  # image row · n_latents + latent
 
 
 class ExemplarAccumulator:
@@ -127,12 +135,11 @@ class ExemplarAccumulator:
 
     def admit_top(self, images: Tensor, batch: ImageBatch) -> Winners:
         worst = (HIGHEST_BITS - (self.top.highest >> 32)).int().view(torch.float32)  # 0 where there is room
-        pairs = positions((batch.maximum >= worst.clamp_min(SMALLEST)).flatten())
-        image_rows, latents = pairs // self.settings.n_latents, pairs % self.settings.n_latents
-        keys = ((HIGHEST_BITS - value_bits(batch.maximum.flatten()[pairs])) << 32) | images[image_rows]
-        admitted = positions(self.top.admits(latents, keys))
-        places = self.top.admit(latents[admitted], keys[admitted])
-        return Winners(self.top, places, pairs[admitted[places.entries]])
+        found = find_pairs(batch.maximum >= worst.clamp_min(SMALLEST))
+        keys = ((HIGHEST_BITS - value_bits(take(batch.maximum.view(-1), found.pairs))) << 32) | images[found.image_rows]
+        admitted = positions(self.top.admits(found.latents, keys))
+        places = self.top.admit(take(found.latents, admitted), take(keys, admitted))
+        return Winners(self.top, places, take(found.pairs, take(admitted, places.entries)))
 
     def admit_ranges(self, hashes: Tensor, batch: ImageBatch) -> Winners:
         places = self.ranges.admit(batch.maximum, hashes)
@@ -143,19 +150,19 @@ class ExemplarAccumulator:
         pairs = torch.cat([won.pairs for won in winners])
         if pairs.numel() == 0:
             return
-        shown = show_pairs(batch, pairs, self.settings.n_prefix_tokens)
-        image, value = images[pairs // self.settings.n_latents], batch.maximum.flatten()[pairs]
-        columns = {"image": image, "value": value, **shown._asdict()}
+        distinct, place = torch.unique(pairs, return_inverse=True)
+        shown = {name: column.index_select(0, place) for name, column in batch.show(distinct)._asdict().items()}
+        image, value = take(images, pairs // self.settings.n_latents), take(batch.maximum.view(-1), pairs)
+        columns = {"image": image, "value": value, **shown}
         split = {name: column.split([won.pairs.numel() for won in winners]) for name, column in columns.items()}
         for number, won in enumerate(winners):
             won.table.fill(won.places, {name: parts[number] for name, parts in split.items()})
 
     def offer_contrast(self, images: Tensor, hashes: Tensor, batch: ImageBatch) -> None:
         keys = (value_bits(batch.maximum) << HASH_BITS) | hashes
-        pairs = positions((keys < self.contrast.highest).flatten())
-        image_rows, latents = pairs // self.settings.n_latents, pairs % self.settings.n_latents
-        offered = {"image": images[image_rows], "value": batch.maximum.flatten()[pairs]}
-        self.contrast.insert(Entries(latents, keys.flatten()[pairs], offered))
+        found = find_pairs(keys < self.contrast.highest)
+        offered = {"image": take(images, found.image_rows), "value": take(batch.maximum.view(-1), found.pairs)}
+        self.contrast.insert(Entries(found.latents, take(keys.view(-1), found.pairs), offered))
 
     @torch.no_grad()
     def merge(self, other: ExemplarAccumulator) -> None:
@@ -210,6 +217,14 @@ class ExemplarAccumulator:
         tensors |= {"top_bin": self.ranges.top_bin} | self.counts.tensors()
         record = asdict(self.settings) | {"n_images": self.n_images, "n_tokens": self.n_tokens}
         save_file(tensors, path, metadata={"record": json.dumps(record, sort_keys=True)})
+
+
+def find_pairs(mask: Bool[Tensor, "n_images n_latents"]) -> Pairs:
+    """Where it is true."""
+    n_images, n_latents = mask.shape
+    by_latent = positions(mask.T.flatten())
+    image_rows, latents = by_latent % n_images, by_latent // n_images
+    return Pairs(image_rows, latents, image_rows * n_latents + latents)
 
 
 def join_batches(waiting: Sequence[tuple[Tensor, Codes]]) -> Iterator[tuple[Tensor, Codes]]:

@@ -18,7 +18,14 @@ from workers.dictionaries.sparse_coder import Codes
 from workers.exemplars.activation_counts import ActivationCounts
 from workers.exemplars.ranked_table import positions, take
 
-PAIRS_AT_ONCE = 1 << 14  # pairs of an image and a latent whose tokens are laid out together
+PAIRS_AT_ONCE = 1 << 14  # pairs whose tokens are laid out together
+
+
+class Shown(NamedTuple):
+    """How pairs of an image and a latent are shown: the patch of the maximum, -1 on a prefix token, and the map."""
+
+    patch: Int[Tensor, " n_pairs"]
+    map: UInt8[Tensor, "n_pairs n_patches"]
 
 
 class ImageBatch(Protocol):
@@ -32,8 +39,8 @@ class ImageBatch(Protocol):
     def prefix_wins(self) -> Int[Tensor, " n_latents"]:
         """On how many images the maximum sits on a prefix token."""
 
-    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
-        """The values by token of pairs (image row · n_latents + latent), each named once."""
+    def show(self, pairs: Int[Tensor, " n_pairs"]) -> Shown:
+        """Patches and maps of pairs (image row · n_latents + latent) that are active, each named once."""
 
 
 class SparseImages:
@@ -85,14 +92,29 @@ class SparseImages:
         """Where a wanted pair's values go; -1, and always left so, for the others."""
         return torch.full((self.n_images * self.n_latents,), -1, dtype=torch.int32, device=self.values.device)
 
-    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
+    def show(self, pairs: Int[Tensor, " n_pairs"]) -> Shown:
+        """By way of the active tokens alone; nothing but the map is laid out by token."""
+        place, token, value = self.active_tokens(pairs)
+        n_pairs, n_prefix = pairs.numel(), self.n_prefix_tokens
+        at_maximum = torch.where(value == take(take(self.maximum.view(-1), pairs), place), token, self.n_tokens)
+        first = torch.full((n_pairs,), self.n_tokens, device=pairs.device).scatter_reduce_(0, place, at_maximum, "amin")
+        on_patch = positions(token >= n_prefix)
+        place, token, value = take(place, on_patch), take(token, on_patch) - n_prefix, take(value, on_patch)
+        strongest = value.new_zeros(n_pairs).scatter_reduce_(0, place, value, "amax")
+        n_patches = self.n_tokens - n_prefix
+        maps = torch.zeros(n_pairs * n_patches, dtype=torch.uint8, device=pairs.device)
+        maps[place * n_patches + token] = levels(value, take(strongest, place))
+        return Shown((first - n_prefix).clamp_min(-1), maps.view(n_pairs, n_patches))
+
+    def active_tokens(
+        self, pairs: Int[Tensor, " n_pairs"]
+    ) -> tuple[Int[Tensor, " n_active"], Int[Tensor, " n_active"], Float[Tensor, " n_active"]]:
+        """Place among the pairs, token and value of all tokens at which one of the pairs is active."""
         self.places[pairs] = torch.arange(pairs.numel(), dtype=torch.int32, device=pairs.device)
         place = take(self.places, self.pairs)
         self.places[pairs] = -1
         entries = positions(place >= 0)
-        laid_out = self.values.new_zeros(pairs.numel() * self.n_tokens)
-        laid_out[take(place, entries).long() * self.n_tokens + self.tokens_of(entries)] = take(self.values, entries)
-        return laid_out.view(-1, self.n_tokens)
+        return take(place, entries).long(), self.tokens_of(entries), take(self.values, entries)
 
 
 class DenseImages:
@@ -113,9 +135,15 @@ class DenseImages:
         on_prefix = self.values[:, : self.n_prefix_tokens].amax(1)
         return ((on_prefix == self.maximum) & (on_prefix > 0)).sum(0)
 
-    def token_values(self, pairs: Int[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs n_tokens"]:
-        n_latents = self.maximum.shape[1]
-        return self.values[pairs // n_latents, :, pairs % n_latents]
+    def show(self, pairs: Int[Tensor, " n_pairs"]) -> Shown:
+        n_latents, n_prefix = self.maximum.shape[1], self.n_prefix_tokens
+        parts = []
+        for chosen in pairs.split(PAIRS_AT_ONCE):  # type: ignore[no-untyped-call]
+            values = self.values[chosen // n_latents, :, chosen % n_latents]
+            patch, values = (values.argmax(dim=1) - n_prefix).clamp_min(-1), values[:, n_prefix:]
+            maps = torch.where(values > 0, levels(values, values.amax(dim=1, keepdim=True)), 0)
+            parts.append(Shown(patch, maps))
+        return Shown(*(torch.cat([part[column] for part in parts]) for column in range(2)))
 
 
 def is_dense(codes: Codes, n_latents: int) -> bool:
@@ -126,26 +154,6 @@ def is_dense(codes: Codes, n_latents: int) -> bool:
     return torch.equal(indices[0], torch.arange(n_latents, device=indices.device))
 
 
-class Shown(NamedTuple):
-    """How pairs of an image and a latent are shown: the patch of the maximum, -1 on a prefix token, and the map."""
-
-    patch: Int[Tensor, " n_pairs"]
-    map: UInt8[Tensor, "n_pairs n_patches"]
-
-
-def show_pairs(batch: ImageBatch, pairs: Int[Tensor, " n_pairs"], n_prefix_tokens: int) -> Shown:
-    """Patches and maps of pairs in which the latent is active; a pair may be named more than once."""
-    distinct, place = torch.unique(pairs, return_inverse=True)
-    parts = []
-    for chosen in distinct.split(PAIRS_AT_ONCE):  # type: ignore[no-untyped-call]
-        values = batch.token_values(chosen)
-        patch = (values.argmax(dim=1) - n_prefix_tokens).clamp_min(-1)
-        parts.append(Shown(patch, patch_maps(values[:, n_prefix_tokens:])))
-    return Shown(*(torch.cat([part[column] for part in parts])[place] for column in range(2)))
-
-
-def patch_maps(values: Float[Tensor, "n_pairs n_patches"]) -> UInt8[Tensor, "n_pairs n_patches"]:
+def levels(values: Float[Tensor, " ..."], strongest: Float[Tensor, " ..."]) -> UInt8[Tensor, " ..."]:
     """255 is the pair's own maximum over patches, 0 is silent, an active patch at least 1."""
-    strongest = values.amax(dim=1, keepdim=True)
-    levels = (255 * (values / strongest)).round().clamp(1, 255)
-    return torch.where(values > 0, levels, 0.0).to(torch.uint8)
+    return (255 * (values / strongest)).round_().clamp_(1, 255).to(torch.uint8)

@@ -29,8 +29,7 @@ class Places(NamedTuple):
     """Where the entries that won go; ``entries`` are their positions among those on offer."""
 
     entries: Int[Tensor, " n_winners"]
-    rows: Int[Tensor, " n_winners"]
-    slots: Int[Tensor, " n_winners"]
+    slots: Int[Tensor, " n_winners"]  # of the whole table, row after row
 
 
 class RankedRows(NamedTuple):
@@ -61,35 +60,35 @@ class RankedTable:
 
     def admit(self, rows: Int[Tensor, " n_entries"], keys: Int[Tensor, " n_entries"]) -> Places:
         """Give places to the winners among these entries; their columns are to be filled in. None is offered twice."""
-        order = rows.argsort(stable=True)
-        affected, counts = torch.unique_consecutive(rows[order], return_counts=True)
+        order = ascending(rows)
+        affected, row_of, counts = torch.unique_consecutive(take(rows, order), return_inverse=True, return_counts=True)
         before = counts.cumsum(0) - counts
-        row_of = torch.arange(affected.numel(), device=rows.device).repeat_interleave(counts)
-        rank = torch.arange(rows.numel(), device=rows.device) - before[row_of]
+        rank = torch.arange(rows.numel(), device=rows.device) - take(before, row_of)
         width = int(counts.max()) if counts.numel() else 0
         offered = self.keys.new_full((affected.numel(), width), EMPTY)
-        offered[row_of, rank] = keys[order]
-        kept = self.keys[affected]
+        offered.view(-1).index_copy_(0, row_of * width + rank, take(keys, order))
+        kept = self.keys.index_select(0, affected)
         last = nth_lowest(torch.cat([kept, offered], dim=1), self.n_slots)[:, None]
         wins = (offered <= last) & (offered != EMPTY)
         loses = (kept > last) | (kept == EMPTY)
         loses &= loses.cumsum(1) <= wins.sum(1, keepdim=True)  # as many as win; of empty places only those needed
         won, lost = positions(wins.flatten()), positions(loses.flatten())
         row = won // max(width, 1)
-        places = Places(order[before[row] + won % max(width, 1)], affected[row], lost % self.n_slots)
-        self.keys[places.rows, places.slots] = keys[places.entries]
-        self.highest[affected] = self.keys[affected].amax(dim=1)
+        entries = take(order, take(before, row) + won % max(width, 1))
+        places = Places(entries, take(affected, row) * self.n_slots + lost % self.n_slots)
+        self.keys.view(-1).index_copy_(0, places.slots, take(keys, entries))
+        self.highest.index_copy_(0, affected, self.keys.index_select(0, affected).amax(dim=1))
         return places
 
     def fill(self, places: Places, columns: Mapping[str, Tensor]) -> None:
         """The columns of the entries that won, in their order among ``places``."""
         for name, column in self.columns.items():
-            column[places.rows, places.slots] = columns[name].to(column.dtype)
+            column.flatten(0, 1).index_copy_(0, places.slots, columns[name].to(column.dtype))
 
     def insert(self, entries: Entries) -> None:
         """Offer entries with all that comes with them."""
         places = self.admit(entries.rows, entries.keys)
-        self.fill(places, {name: column[places.entries] for name, column in entries.columns.items()})
+        self.fill(places, {name: column.index_select(0, places.entries) for name, column in entries.columns.items()})
 
     def ranked(self) -> RankedRows:
         """A copy with each row in order of key."""
@@ -120,6 +119,13 @@ class RankedTable:
         self.keys = tensors[f"{prefix}.keys"]
         self.highest = self.keys.amax(dim=1)
         self.columns = {name: tensors[f"{prefix}.{name}"] for name in self.columns}
+
+
+def ascending(rows: Int[Tensor, " n_entries"]) -> Int[Tensor, " n_entries"]:
+    """The order that sorts them, which they often are."""
+    if bool((rows[1:] >= rows[:-1]).all()):
+        return torch.arange(rows.numel(), device=rows.device)
+    return rows.argsort(stable=True)
 
 
 def nth_lowest(keys: Int[Tensor, "n_rows n_keys"], n: int) -> Int[Tensor, " n_rows"]:
