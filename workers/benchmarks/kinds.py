@@ -118,12 +118,12 @@ def best_auroc(row: Row) -> tuple[str, float]:
 
 def print_rows(rows: Sequence[Row], n_tokens: int, n_latents: int, k: int, n_images: int) -> None:
     say(
-        f"\nEvery kind on shapes world: {n_latents} latents at each block, k = {k}, {n_tokens:,} tokens each; mean over"
+        f"\nEvery kind on shapes world: {n_latents} latents at each block, k = {k}, {n_tokens:,} tokens each. Explained"
     )
     say(
-        f"blocks of explained variance, L0 and dead latents on {N_EVALUATED} test images. AUROC of the best feature, chosen"
+        f"variance, L0, dead latents: mean over blocks, {N_EVALUATED} test images. AUROC of the best feature, chosen on"
     )
-    say(f"on one half of {n_images:,} test images, measured on the other, mean over known values, best block\n")
+    say(f"one half of {n_images:,} test images and measured on the other: mean over known values, best block.\n")
     say("| kind | explained variance | L0 | dead | AUROC | at | CPU s |")
     say("|---|---|---|---|---|---|---|")
     for row in rows:
