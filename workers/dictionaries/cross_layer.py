@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workers.artifacts import Artifact, ArtifactError, ArtifactWriter
+from workers.dictionaries.screen import is_screened, screened_top_k
 from workers.dictionaries.sparse_coder import (
     ROWS,
     ROWS_ON_ACCELERATOR,
@@ -108,7 +109,9 @@ class CrossLayerCoder(nn.Module):
     @torch.no_grad()
     def encode(self, source: int, tokens: Float[Tensor, "n_tokens d_model"], margin: float = 0.0) -> Selected:
         """In slices of rows, so that the dense ``[n_tokens, n_latents]`` product never exists as a whole."""
-        n_tokens, W_enc = tokens.shape[0], self.W_enc[source]
+        n_tokens, W_enc, k = tokens.shape[0], self.W_enc[source], self.shape.k[source]
+        if self.shape.selection != "threshold" and is_screened(W_enc, k):
+            return screened_top_k(tokens, W_enc, self.b_enc[source], k, self.shape.is_signed)
         n_rows = min(n_tokens, ROWS if tokens.device.type == "cpu" else ROWS_ON_ACCELERATOR)
         buffer = tokens.new_empty(n_rows, W_enc.shape[0])
         parts = []

@@ -81,6 +81,19 @@ def test_a_reconstruction_is_the_sum_over_earlier_sources_and_one_bias(selection
     assert list(found) == list(WRITES)
 
 
+@pytest.mark.parametrize("selection", ["topk", "abs_topk"])
+def test_wide_encoders_find_the_same_latents_by_whatever_way_is_fastest(selection: str) -> None:
+    coder = CrossLayerCoder(CrossLayerShape(128, 8, (4096,), (8,), selection))
+    generator = torch.Generator().manual_seed(0)
+    initialize_cross_layer(coder, generator)
+    tokens = torch.randn(60, 128, generator=generator)
+    found = coder.encode(0, tokens)
+    pre = tokens @ coder.W_enc[0].detach().T
+    kept = (pre.abs() if selection == "abs_topk" else pre).topk(8, dim=1).indices
+    assert torch.equal(found.indices.sort(dim=1).values, kept.sort(dim=1).values)
+    torch.testing.assert_close(found.values, pre.gather(1, found.indices), rtol=1e-4, atol=1e-5)
+
+
 def test_codes_of_some_reads_write_where_they_can_and_the_bias_once() -> None:
     coder, activations = seeded_coder(), seeded_activations()
     dictionary = dictionary_of(coder)
