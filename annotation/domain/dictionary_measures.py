@@ -35,6 +35,7 @@ class Measure:
 
 
 EXPLAINED, SPLICE = "explained_variance", ("splice", "scores", BASELINE)
+PASSES = ("splice", "passes")
 MEASURES = (
     Measure("n_latents", "Latents", ("n_latents",), "How many latents read at the hookpoint.", "count"),
     Measure(
@@ -77,17 +78,31 @@ MEASURES = (
     Measure(
         "splice_cross_entropy", "Splice, CE", (*SPLICE, "cross_entropy"),
         "The model runs on reconstructions: (CE of the baseline − CE) / (CE of the baseline − CE of the clean model). "
-        "1 loses nothing of what the labels ask, 0 is as bad as the baseline. Needs labels that the readout knows.",
+        "1 loses nothing of what the labels ask, 0 is as bad as the baseline; where the baseline itself loses little, "
+        "the score says little. Needs labels that the readout knows.",
     ),
     Measure(
         "splice_kl", "Splice, KL", (*SPLICE, "kl"),
-        "The same with the KL divergence from the clean model's class probabilities; needs a head or a readout, no "
-        "labels.",
+        "The model runs on reconstructions: 1 − KL / KL of the baseline, both from the clean model's class "
+        "probabilities. 1 changes nothing, 0 is as bad as the baseline. Needs a head or a readout, no labels.",
     ),
     Measure(
         "splice_distance", "Splice, distance", (*SPLICE, "cosine_distance"),
-        "The same with 1 − cosine between the final CLS token and the clean one; needs neither head nor labels.",
+        "The model runs on reconstructions: 1 − distance / distance of the baseline, with 1 − cosine between the final "
+        "CLS token and the clean one (the mean patch where there is no CLS). Needs neither head nor labels.",
     ),
+    Measure("cross_entropy", "CE", (*PASSES, "dictionary", "cross_entropy"),
+            "Cross-entropy with the labels, the model running on reconstructions.", is_shown=False),
+    Measure("cross_entropy_clean", "CE, clean", (*PASSES, "clean", "cross_entropy"),
+            "Cross-entropy of the untouched model on the same images.", is_shown=False),
+    Measure("cross_entropy_baseline", "CE, baseline", (*PASSES, BASELINE, "cross_entropy"),
+            "Cross-entropy with zeros, or the mean activation, in the place of reconstructions.", is_shown=False),
+    Measure("kl", "KL", (*PASSES, "dictionary", "kl"),
+            "KL divergence from the clean model's class probabilities, on reconstructions.", is_shown=False),
+    Measure("kl_baseline", "KL, baseline", (*PASSES, BASELINE, "kl"),
+            "The same with zeros, or the mean activation, in the place of reconstructions.", is_shown=False),
+    Measure("distance", "Distance", (*PASSES, "dictionary", "cosine_distance"),
+            "1 − cosine between the final CLS token on reconstructions and the clean one.", is_shown=False),
     Measure(
         "top_1", "Top-1", ("splice", "passes", "dictionary", "top_1"),
         "Share of the labeled images that the model gets right on reconstructions.", "percent",

@@ -176,7 +176,7 @@ def dictionary(request: HttpRequest, pk: int) -> HttpResponse:
         "quality": quality_by_hookpoint(shown),
         "n_features": sum(one["n_features"] for one in exemplar_set.counts.values()) if exemplar_set else 0,
         "settings": {name: value for name, value in shown.config.items() if isinstance(value, int | float | str)},
-        **quality_context(shown),
+        **quality_context(shown, signed_in_user(request)),
     }  # fmt: skip
     return render(request, "annotation/catalog/dictionary.html", context)
 

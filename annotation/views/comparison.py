@@ -21,20 +21,29 @@ from annotation.domain.comparison import (
     sortable,
 )
 from annotation.domain.dictionary_measures import BASELINES, MEASURES, Measure
-from annotation.domain.visibility import visible_dictionaries
-from annotation.models import Dictionary, Run
+from annotation.domain.visibility import visible_dictionaries, visible_image_sets
+from annotation.models import Dictionary, Run, User
 from annotation.templatetags.quantities import digits3, fixed3, percent
 from annotation.views.access import researcher_required, signed_in_user
 from annotation.views.comparison_plots import (
     N_COLORS,
     alignment_plots,
-    cascade_plots,
     curves_by_block,
     density_plot,
     marker,
     variance_against_l0,
 )
-from annotation.views.heat_maps import block_maps, contribution_maps
+from annotation.views.cross_layer_plots import (
+    TERMS,
+    cascade_plots,
+    contribution_maps,
+    nearest_images,
+    retrieval_plots,
+    term_caption,
+    term_lines,
+    warning_of,
+)
+from annotation.views.heat_maps import block_maps
 
 MOST_PAIRS_OFFERED = 6
 FIRST_ORDER = "name"
@@ -116,7 +125,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         "n_left_out": len(asked) - len(comparison.dictionaries), "most": MOST,
     }  # fmt: skip
     if comparison.dictionaries:
-        context |= table_context(request, comparison) | plot_context(comparison)
+        context |= table_context(request, comparison) | plot_context(comparison, signed_in_user(request))
     return render(request, "annotation/catalog/compare.html", context)
 
 
@@ -134,24 +143,25 @@ def table_context(request: HttpRequest, comparison: Comparison) -> dict[str, Any
     }  # fmt: skip
 
 
-def plot_context(comparison: Comparison) -> dict[str, Any]:
+def plot_context(comparison: Comparison, user: User) -> dict[str, Any]:
     alignments = alignments_between(comparison.dictionaries)
     scatter, density = variance_against_l0(comparison), density_plot(comparison)
     return {
         "plots": [plot for plot in (scatter, *curves_by_block(comparison), density) if plot is not None],
         "alignments": alignment_plots(comparison, alignments),
         "to_align": to_align(comparison, alignments),
-        "block_maps": block_maps(comparison),
-        "contribution_maps": contribution_maps(comparison),
-        "cascades": cascade_plots(comparison),
-        "warning": warning_of(comparison),
+        **map_context(comparison, user),
     }
 
 
-def warning_of(comparison: Comparison) -> str:
-    """What to bear in mind of a cross-layer transcoder, where there is one."""
-    found = (evaluation.facts.get("cross_layer") or {} for evaluation in comparison.evaluations)
-    return next((facts["warning"] for facts in found if "warning" in facts), "")
+def map_context(comparison: Comparison, user: User) -> dict[str, Any]:
+    """What is drawn of each dictionary by itself: directions across blocks, and what only transcoders across have."""
+    return {
+        "block_maps": block_maps(comparison), "contribution_maps": contribution_maps(comparison),
+        "cascades": [*cascade_plots(comparison), *retrieval_plots(comparison)], "warning": warning_of(comparison),
+        "terms": list(TERMS.values()), "term_lines": term_lines(comparison), "term_caption": term_caption(comparison),
+        "neighbors": nearest_images(comparison, visible_image_sets(user)),
+    }  # fmt: skip
 
 
 def chosen_of(comparison: Comparison) -> list[Chosen]:
@@ -213,16 +223,14 @@ def new_run(stage: str, **values: str) -> str:
     return f"{reverse('run-new')}?{urlencode({'stage': stage, **values})}"
 
 
-def quality_context(dictionary: Dictionary) -> dict[str, Any]:
+def quality_context(dictionary: Dictionary, user: User) -> dict[str, Any]:
     """What the page of one dictionary says of its quality beside the table it has of its own."""
     comparison = Comparison([dictionary])
     shown = [one for one in comparison.measured() if one.is_shown and one.key not in IN_OWN_TABLE]
     return {
         "measures": shown, "figures": lines_of(comparison, shown, "hookpoint") if shown else [],
         "plots": [plot for plot in curves_by_block(comparison) if plot.title not in IN_BARS],
-        "density": density_plot(comparison), "block_maps": block_maps(comparison),
-        "contribution_maps": contribution_maps(comparison), "cascades": cascade_plots(comparison),
-        "evaluated": chosen_of(comparison)[0], "warning": warning_of(comparison),
+        "density": density_plot(comparison), "evaluated": chosen_of(comparison)[0], **map_context(comparison, user),
         "compared_with": urlencode([("d", one.pk) for one in (dictionary, *dictionary.controls.all())]),
     }  # fmt: skip
 

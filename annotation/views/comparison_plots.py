@@ -26,12 +26,6 @@ MARKERS = (
 RADIUS = 4.0
 LOG_SPAN = 20  # values that differ by more than this factor get a logarithmic axis
 CURVES = ("explained", "splice", "l0", "dead", "nearest", "monosemanticity")
-GROUPS = {"cls": "CLS tokens", "patches": "patches", "all": "all tokens"}
-LOSSES = {
-    "cross_entropy": "cross-entropy",
-    "kl": "KL from the clean model",
-    "cosine_distance": "1 − cosine of final CLS",
-}
 SPLICES = ("splice_cross_entropy", "splice_kl", "splice_distance")
 
 
@@ -46,6 +40,7 @@ class Curve(NamedTuple):
     place: int
     points: str
     marks: list[Mark]
+    is_dashed: bool = False
 
     @property
     def color(self) -> int:
@@ -125,17 +120,31 @@ def axis(values: Sequence[float], start: float, end: float, *, may_be_log: bool 
 
 
 def xy_plot(title: str, note: str, names: tuple[str, str], series: Mapping[int, Sequence[Point]], **how: bool) -> Plot:
-    """Points by the place of their dictionary; ``is_joined`` draws lines, ``x_log`` and ``y_log`` allow logarithms."""
+    """Points by the place of their dictionary; ``is_joined`` draws lines, ``x_log`` and ``y_log`` allow logarithms.
+
+    ``by_block`` gives the x axis whole blocks. A place below 0 is the dictionary of place −1 − it, its line dashed.
+    """
     points = [point for one in series.values() for point in one]
-    x_axis = axis([one.x for one in points], LEFT + 8, WIDTH - RIGHT - 8, may_be_log=how.get("x_log", False))
+    if how.get("by_block"):
+        x_axis = block_axis(sorted({int(one.x) for one in points}))
+    else:
+        x_axis = axis([one.x for one in points], LEFT + 8, WIDTH - RIGHT - 8, may_be_log=how.get("x_log", False))
     y_axis = axis([one.y for one in points], HEIGHT - BOTTOM, TOP, may_be_log=how.get("y_log", False))
     curves = []
-    for place, own in series.items():
+    for key, own in series.items():
+        place = key if key >= 0 else -1 - key
         spots = [(x_axis.at(one.x), y_axis.at(one.y)) for one in own]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots) if how.get("is_joined") else ""
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots) if how.get("is_joined") or key < 0 else ""
         marks = [Mark(marker(place, x, y), one.title) for (x, y), one in zip(spots, own, strict=True)]
-        curves.append(Curve(place, line, marks))
+        curves.append(Curve(place, line, marks, is_dashed=key < 0))
     return Plot(title, note, *names, curves, x_axis.ticks, y_axis.ticks)
+
+
+def block_axis(blocks: Sequence[int]) -> Axis:
+    """From the first block to the last, a tick at whole blocks only, at most a dozen."""
+    scale = Scale(blocks[0], blocks[-1], LEFT + 12, WIDTH - RIGHT - 12)
+    stride = max(1, math.ceil(len(blocks) / 12))
+    return Axis(scale, [Tick(scale(block), str(block)) for block in blocks[::stride]], is_log=False)
 
 
 def variance_against_l0(comparison: Comparison) -> Plot | None:
@@ -172,16 +181,8 @@ def curve_by_block(comparison: Comparison, key: str) -> Plot | None:
     if not series or not read:
         return None
     measure = BY_KEY[read]
-    plot = xy_plot(measure.name, measure.meaning, ("block", measure.name), series, is_joined=True, y_log=key == "l0")
-    blocks = sorted({int(point.x) for one in series.values() for point in one})
-    return plot._replace(x_ticks=block_ticks(blocks))
-
-
-def block_ticks(blocks: Sequence[int]) -> list[Tick]:
-    """Whole blocks only, at most a dozen of them."""
-    positions = axis([float(block) for block in blocks], LEFT + 8, WIDTH - RIGHT - 8)
-    stride = max(1, math.ceil(len(blocks) / 12))
-    return [Tick(positions.at(block), str(block)) for block in blocks[::stride]]
+    names = ("block", measure.name)
+    return xy_plot(measure.name, measure.meaning, names, series, is_joined=True, by_block=True, y_log=key == "l0")
 
 
 def best_splice(rows: Sequence[Row]) -> str:
@@ -250,32 +251,3 @@ def match_plot(match: Match, place: int, whose: str) -> Plot:
     )
     curve = Curve(place, "", [])
     return Plot(whose, note, match.name, "share of latents", [curve], x_axis.ticks, y_axis.ticks, [band], bars)
-
-
-def cascade_plots(comparison: Comparison) -> list[Plot]:
-    """How a cross-layer transcoder's replacement of all MLPs from one block on hurts, by group of tokens."""
-    plots = []
-    for group, words in GROUPS.items():
-        series: dict[int, list[Point]] = {}
-        measure = ""
-        for place, (one, evaluation) in enumerate(zip(comparison.dictionaries, comparison.evaluations, strict=True)):
-            passes = (evaluation.facts.get("cross_layer") or {}).get("passes") or {}
-            prefix = f"cascade/{group}/"
-            found = {int(key.removeprefix(prefix)): value for key, value in passes.items() if key.startswith(prefix)}
-            measure = measure or next(
-                (key for key in LOSSES if found and all(v[key] is not None for v in found.values())), ""
-            )
-            if found and measure:
-                series[place] = [
-                    Point(block, value[measure], f"{one.name}, from block {block} on: {value[measure]:.4g}")
-                    for block, value in sorted(found.items())
-                ]
-        if series:
-            note = (
-                f"{LOSSES[measure]} where {words} see the transcoder's outputs in place of the MLPs' from this block "
-                "to the last; what it reads is already altered."
-            )
-            plot = xy_plot(f"Cascade, {words}", note, ("first block replaced", LOSSES[measure]), series, is_joined=True)
-            blocks = sorted({int(point.x) for one in series.values() for point in one})
-            plots.append(plot._replace(x_ticks=block_ticks(blocks)))
-    return plots

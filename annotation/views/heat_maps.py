@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from annotation.domain.comparison import Comparison
-from annotation.views.line_plots import Tick
+from annotation.views.line_plots import Tick, short
 
 
 class HeatCell(NamedTuple):
@@ -59,7 +59,6 @@ class HeatMap(NamedTuple):
 
 CIVIDIS = ((0, 32, 76), (47, 66, 109), (87, 92, 109), (124, 123, 120), (166, 157, 117), (211, 193, 100), (255, 234, 70))
 CELL, SPAN = 22, 260
-WORDS = {"cls": "CLS", "patches": "patches", "all": "all tokens"}
 
 
 def heat_map(
@@ -79,7 +78,9 @@ def heat_map(
     ]  # fmt: skip
     rows, columns = ([Tick((place + 0.5) * step, text) for place, text in enumerate(one)] for one in labels)
     stops = [cividis(number / 6) for number in range(7)]
-    return HeatMap(title, note, round(step, 1), cells, rows, columns, *names, f"{low:.2g}", f"{high:.2g}", stops)
+    return HeatMap(
+        title, note, round(step, 1), cells, rows, columns, *names, short(low).replace("-", "−"), short(high), stops
+    )
 
 
 def cividis(share: float) -> str:
@@ -109,20 +110,4 @@ def block_maps(comparison: Comparison) -> list[HeatMap]:
                 "(column) than 99 of 100 random directions; the diagonal is the nearest other of the same block."
             )
             maps.append(heat_map(one.name, note, pairs["share_above_null_99"], (labels, labels)))
-    return [one for one in maps if one is not None]
-
-
-def contribution_maps(comparison: Comparison) -> list[HeatMap]:
-    """What each source of a cross-layer transcoder adds to what is written at each target."""
-    maps = []
-    for one, evaluation in zip(comparison.dictionaries, comparison.evaluations, strict=True):
-        found: dict[str, Any] = (evaluation.facts.get("cross_layer") or {}).get("contributions") or {}
-        for group, scores in (found.get("scores") or {}).items():
-            labels = [block_label(name) for name in found["sources"]], [block_label(name) for name in found["targets"]]
-            note = (
-                "The part of what is written at a block (column) that the latents of each source (row) make up: "
-                "the mean of ⟨c, ŷ⟩ / ‖ŷ‖². A column sums to 1; below 0 a source works against the rest."
-            )
-            names = ("source block", "target block")
-            maps.append(heat_map(f"{one.name}: {WORDS.get(group, group)}", note, scores, labels, names))
     return [one for one in maps if one is not None]

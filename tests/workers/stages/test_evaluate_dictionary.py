@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from tests.workers.stages.tiny_world import HOOKPOINTS, N_IMAGES, TinyWorld, make_tiny_world
 from workers.activations import image_activations
 from workers.artifacts import Artifact
+from workers.dictionaries.cross_layer import CrossLayerCoder, CrossLayerShape, write_cross_layer
 from workers.dictionaries.monosemanticity import monosemanticity
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder
 from workers.dictionaries.store import DictionaryDescription, load_dictionary, write_coders
 from workers.images import ImageSetReader
 from workers.readouts import fit_probe, own_head, write_readout
 from workers.stages import evaluate_dictionary
-from workers.stages.configs import ConfigError, EmbedImagesConfig, EvaluateDictionaryConfig
+from workers.stages.configs import ConfigError, EmbedImagesConfig, EvaluateDictionaryConfig, ReadFeedForwardConfig
 from workers.stages.context import StageContext
 from workers.stages.evaluation_chunks import spread_evenly
 from workers.stages.evaluation_splice import labels_of
@@ -250,3 +251,69 @@ def test_settings_out_of_range_are_refused() -> None:
         EvaluateDictionaryConfig("a", "b", block_pairs="some")
     with pytest.raises(ConfigError, match="splice_images is -1; it must be 0 or more"):
         EvaluateDictionaryConfig("a", "b", splice_images=-1)
+
+
+def test_a_models_own_mlps_explain_themselves_and_few_of_their_units_matter(world: TinyWorld) -> None:
+    every, ten = world.run(
+        "read-feed-forward", ReadFeedForwardConfig(world.vision_model.digest, world.image_set.digest)
+    )
+    [whole] = world.run("evaluate-dictionary", config_of(world, every))
+    [few] = world.run("evaluate-dictionary", config_of(world, ten))
+    for read, quality in whole.json("quality.json").items():
+        assert quality["explained_variance"]["all"] == pytest.approx(1.0, abs=1e-5)
+        assert quality["splice"]["passes"]["dictionary"]["cosine_distance"] == pytest.approx(0, abs=1e-5)
+        assert quality["l0"] == 64  # GELU is never zero
+        assert quality["l0_positive"]["all"] < quality["l0"]
+        assert quality["l0_contributing"]["all"] < quality["l0"]
+        kept = few.json("quality.json")[read]
+        assert kept["l0"] == 10
+        assert kept["explained_variance"]["all"] < 1
+    assert whole.json("evaluation.json")["writes"] == ["blocks.0.mlp.write", "blocks.1.mlp.write"]
+
+
+def cross_layer(world: TinyWorld) -> Artifact:
+    reads, writes = ("blocks.0.mlp.in", "blocks.1.mlp.in"), ("blocks.0.mlp.out", "blocks.1.mlp.out")
+    coder = CrossLayerCoder(CrossLayerShape(16, 16, (32, 32), (4, 4)))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in [*coder.W_enc, *coder.W_dec, *coder.b_dec]:
+            weight.copy_(torch.randn(weight.shape, generator=generator) / 4)
+    description = DictionaryDescription(
+        "cross_layer_transcoder", "clt", reads, writes, world.vision_model.digest, world.image_set.digest
+    )
+    with world.store.write("dictionary", config={"name": "clt"}, parents=[world.vision_model.digest]) as writer:
+        write_cross_layer(writer, description, coder)
+    assert writer.artifact is not None
+    return writer.artifact
+
+
+def test_a_cross_layer_transcoder_has_contributions_cascades_and_retrieval(labeled: TinyWorld, tmp_path: Path) -> None:
+    config = config_of(labeled, cross_layer(labeled))
+    [made] = labeled.run("evaluate-dictionary", config)
+    facts = made.json("evaluation.json")["cross_layer"]
+    for table in facts["contributions"]["scores"].values():
+        for column in zip(*table, strict=True):
+            assert sum(score for score in column if score is not None) == pytest.approx(1)
+    passes = facts["passes"]
+    assert {"clean", "cascade/all/0", "zeroed/cls/0", "drop_top/patches", "keep_four/all"} < set(passes)
+    # all blocks replaced together is the cascade from the first on
+    together = made.json("evaluation.json")["splice_together"]["passes"]["dictionary"]
+    assert passes["cascade/all/0"] == pytest.approx(together, rel=1e-4)
+    assert facts["retrieval"]["n_images"] == N_IMAGES
+    assert set(facts["retrieval"]["same_label"]) == {"cls", "patches"}
+    dictionary, model = load_dictionary(labeled.store.open(config.dictionary)), load_vision_model(labeled.vision_model)
+    reader = ImageSetReader(labeled.image_set, labeled.root)
+    names = [*dictionary.reads, *dictionary.writes]
+    [part] = image_activations(model, reader, names, range(N_IMAGES), batch_size=N_IMAGES, n_threads=1)
+    rebuilt = dictionary.reconstruct({read: part.activations[read].flatten(0, 1) for read in dictionary.reads})
+    wanted = part.activations["blocks.1.mlp.out"].flatten(0, 1).double()
+    error = (wanted - rebuilt["blocks.1.mlp.out"].double()).square().sum()
+    explained = 1 - float(error / (wanted - wanted.mean(0)).square().sum())
+    found = made.json("quality.json")["blocks.1.mlp.in"]["explained_variance"]["all"]
+    assert found == pytest.approx(explained, rel=1e-4)  # the latents of both blocks together
+    again = flat(cut(labeled, config, tmp_path)["evaluation"])
+    expected = flat(made.json("evaluation.json"))
+    assert again == {
+        key: pytest.approx(value, rel=1e-3, abs=1e-5) if isinstance(value, float) else value
+        for key, value in expected.items()
+    }
