@@ -161,10 +161,11 @@ class SparseCoder(nn.Module):
         n_rows = min(n_tokens, ROWS if tokens.device.type == "cpu" else ROWS_ON_ACCELERATOR)
         buffer = tokens.new_empty(n_rows, self.n_latents)
         offset = self.encoder_offset()
+        is_lowered = torch.is_autocast_enabled(tokens.device.type)  # which leaves a product into a buffer alone
         parts = []
         for start in range(0, n_tokens, max(n_rows, 1)):
             rows = tokens[start : start + n_rows]
-            pre = torch.addmm(offset, rows, self.W_enc.T, out=buffer[: rows.shape[0]])
+            pre = torch.addmm(offset, rows, self.W_enc.T, out=None if is_lowered else buffer[: rows.shape[0]])
             parts.append(self.select(pre))
         return join_selected(parts) if parts else no_codes(tokens)
 

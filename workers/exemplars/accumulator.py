@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +36,8 @@ HIGHEST_BITS = 0x7FFFFFFF
 SMALLEST = 2.0**-149  # the smallest value that is not silence
 CONTRAST_SHARE = 0.1
 ENTRIES_AT_ONCE = 1 << 18  # below this many active entries the number of calls costs more than the work
-DENSE_AT_ONCE = 1 << 20  # entries of the axis of latents per image, or per token where the codes are dense
+DENSE_AT_ONCE = 1 << 20  # pairs of an image and a latent
+VALUES_AT_ONCE = 1 << 22  # of codes that are dense
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ExemplarAccumulator:
 
     def take_in_dense(self, images: Int[Tensor, " n_images"], codes: Codes) -> None:
         per_image = codes.values.numel() // images.numel()
-        for part, values, indices in slices(images, codes, max(1, DENSE_AT_ONCE // per_image)):
+        for part, values, indices in slices(images, codes, max(1, VALUES_AT_ONCE // per_image)):
             prefix = self.settings.n_prefix_tokens
             batch = DenseImages(Codes(indices, values, None), n_images=len(part), n_prefix_tokens=prefix)
             self.take_in(part, batch)
@@ -263,10 +264,13 @@ def load_accumulator(path: Path, device: torch.device | str = "cpu") -> Exemplar
     return accumulator
 
 
-def merge_all(accumulators: Sequence[ExemplarAccumulator]) -> ExemplarAccumulator:
-    """One accumulator that saw what all of them saw; the first is changed."""
-    assert accumulators, "there is nothing to merge"
-    merged = accumulators[0]
-    for accumulator in accumulators[1:]:
-        merged.merge(accumulator)
+def merge_all(accumulators: Iterable[ExemplarAccumulator]) -> ExemplarAccumulator:
+    """One accumulator that saw what all of them saw; the first is changed, and the others are let go one by one."""
+    merged: ExemplarAccumulator | None = None
+    for accumulator in accumulators:
+        if merged is None:
+            merged = accumulator
+        else:
+            merged.merge(accumulator)
+    assert merged is not None, "there is nothing to merge"
     return merged

@@ -18,6 +18,7 @@ from workers.dictionaries.sparse_coder import Codes
 from workers.exemplars.activation_counts import ActivationCounts
 from workers.exemplars.ranked_table import positions, take
 
+TOKENS_AT_ONCE = 64  # of dense codes: what is made of them stays in the cache
 PAIRS_AT_ONCE = 1 << 14  # pairs whose tokens are laid out together
 
 
@@ -126,8 +127,8 @@ class DenseImages:
         self.maximum = self.values.amax(1)
 
     def count(self, counts: ActivationCounts) -> None:
-        for image in self.values:
-            counts.add_tokens(image)
+        for tokens in self.values.flatten(0, 1).split(TOKENS_AT_ONCE):  # type: ignore[no-untyped-call]
+            counts.add_tokens(tokens)
 
     def prefix_wins(self) -> Int[Tensor, " n_latents"]:
         if self.n_prefix_tokens == 0:
@@ -141,7 +142,7 @@ class DenseImages:
         for chosen in pairs.split(PAIRS_AT_ONCE):  # type: ignore[no-untyped-call]
             values = self.values[chosen // n_latents, :, chosen % n_latents]
             patch, values = (values.argmax(dim=1) - n_prefix).clamp_min(-1), values[:, n_prefix:]
-            maps = torch.where(values > 0, levels(values, values.amax(dim=1, keepdim=True)), 0)
+            maps = levels(values, values.amax(dim=1, keepdim=True)).mul_(values > 0)
             parts.append(Shown(patch, maps))
         return Shown(*(torch.cat([part[column] for part in parts]) for column in range(2)))
 

@@ -114,8 +114,10 @@ def execute(config: CollectExemplarsConfig, payload: dict[str, Any], context: St
     reader = open_images(config.image_set, context)
     accumulators = take_up(config, payload["previous"], dictionaries, model, context)
     images = range(payload["start"], payload["stop"])
+    is_lowered = config.precision == "bfloat16" and context.device == "cuda"
     try:
-        collect_images(model, reader, images, dictionaries, accumulators, context)
+        with torch.autocast(context.device, torch.bfloat16, enabled=is_lowered):
+            collect_images(model, reader, images, dictionaries, accumulators, context)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -196,7 +198,7 @@ def collect(
     """Take one batch of images into every accumulator; each hookpoint is encoded once per dictionary."""
     for number, dictionary in dictionaries.items():
         for hookpoint in dictionary.reads:
-            codes = dictionary.encode(hookpoint, activations[hookpoint].flatten(0, 1))
+            codes = dictionary.encode(hookpoint, activations[hookpoint].flatten(0, 1).float())
             for pole in dictionary.poles:
                 accumulators[Place(number, hookpoint, pole)].update(images, pole_codes(codes, pole))
 
@@ -243,7 +245,7 @@ def asked_of(config: CollectExemplarsConfig, dictionary: Dictionary) -> dict[str
     """What the exemplars of one dictionary depend on."""
     return {
         "image_set": config.image_set, "dictionary": dictionary.digest, "readout": config.readout,
-        "n_top": config.n_top, "seed": config.seed,
+        "n_top": config.n_top, "precision": config.precision, "seed": config.seed,
     }  # fmt: skip
 
 
@@ -268,8 +270,7 @@ def write_exemplars(
     ) as writer:  # fmt: skip
         record: dict[str, Any] = {}
         for place in places_of(number, dictionary):
-            parts = [load_accumulator(context.chunk(c) / place.part_name) for c in last_of_lanes(context)]
-            merged = merge_all(parts)
+            merged = merge_all(load_accumulator(context.chunk(c) / place.part_name) for c in last_of_lanes(context))
             tensors = merged.finish() | logit_tensors(dictionary, place, model, directions)
             save_tensors(tensors, writer.folder / place.file_name)
             record = {"settings": asdict(merged.settings), "n_images": merged.n_images, "n_tokens": merged.n_tokens}
