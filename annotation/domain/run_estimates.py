@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Sum
 
 from annotation.domain.storage import artifact_store
@@ -19,15 +20,18 @@ from workers.stages.configs import (
     STAGES,
     AlignDictionariesConfig,
     CollectExemplarsConfig,
+    ConfigError,
     EmbedImagesConfig,
     EvaluateDictionaryConfig,
     FreezeStimuliConfig,
+    ImportDictionaryConfig,
     MakeControlConfig,
     ReadFeedForwardConfig,
     StageConfig,
     TrainDictionaryConfig,
     TrainModelConfig,
 )
+from workers.stages.configs.importing import files_of, import_source
 
 FLOAT, HALF = 4, 2  # bytes
 TORCH = 800 * 1024**2  # resident after importing torch and timm (docs/benchmarks.md)
@@ -42,6 +46,7 @@ GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pi
     "train-model": 700.0,
     "train-dictionary": 20_000.0,
     "read-feed-forward": 10.0,
+    "import-dictionary": 20.0,
     "make-control": 50_000.0,
     "collect-exemplars": 150.0,
     "evaluate-dictionary": 150.0,
@@ -50,6 +55,8 @@ GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pi
     "freeze-stimuli": 10.0,
 }
 N_RUNS_MEASURED = 5
+MLP_RATIO = 4
+MIXED_BATCHES, BLOCK_BYTES = 8, 1 << 30  # of activations in the mixing buffer of a training (workers/activations.py)
 
 
 @dataclass(frozen=True)
@@ -148,10 +155,24 @@ def train_model_sizes(config: TrainModelConfig) -> Sizes:
 def train_dictionary_sizes(config: TrainDictionaryConfig) -> Sizes:
     model = VisionModel.objects.filter(digest=config.vision_model).first()
     width, _, _ = model_shape(model)
-    weights = FLOAT * 2.0 * config.n_latents * width * len(config.hookpoints)
-    buffer = FLOAT * 16.0 * config.batch_tokens * width * len(config.hookpoints)
-    memory = weights * ADAM_COPIES + buffer + model_bytes(model)
-    return Sizes(config.n_tokens, memory, weights, 2 * weights * ADAM_COPIES, "sparse coders, optimizer and buffer")
+    weights = FLOAT * sum(trained_weights(one, width) for one in config.dictionaries())
+    token = FLOAT * float(sum(hookpoint_width(name, width) for name in config.hookpoints_read()))
+    buffer = min(MIXED_BATCHES * config.batch_tokens * token, max(BLOCK_BYTES, config.batch_tokens * token))
+    memory = weights * ADAM_COPIES + buffer + 4 * config.batch_tokens * token + model_bytes(model)
+    checkpoints = 2 * (ADAM_COPIES - 1) * weights  # gradients are not saved; one is taken up while one is written
+    return Sizes(config.n_tokens, memory, weights, checkpoints, "sparse coders, optimizer and activations")
+
+
+def hookpoint_width(name: str, width: int) -> int:
+    return MLP_RATIO * width if name.endswith(".mlp.hidden") else width
+
+
+def trained_weights(config: TrainDictionaryConfig, width: int) -> float:
+    """Encoder and decoder rows of one dictionary; a cross-layer latent has a decoder row at each later block."""
+    sizes = config.sizes()
+    if config.kind == "cross_layer_transcoder":
+        return float(sum(n * width * (1 + len(sizes) - place) for place, (_, n, _) in enumerate(sizes)))
+    return float(sum(2 * n * hookpoint_width(name, width) for name, n, _ in sizes))
 
 
 def dictionary_sizes(digests: tuple[str, ...]) -> tuple[list[Dictionary], float, int]:
@@ -168,6 +189,17 @@ def feed_forward_sizes(config: ReadFeedForwardConfig) -> Sizes:
     width, n_blocks = model_shape(model)[0], len(config.hookpoints) or (model.n_blocks if model else 12)
     values = FLOAT * 4.0 * width**2 * n_blocks
     return Sizes(n_blocks, model_bytes(model) + 2 * values, values * len(config.k), values, "the model and its MLPs")
+
+
+def import_sizes(config: ImportDictionaryConfig) -> Sizes:
+    """The files may be of half precision; nothing of them is read here but their size."""
+    try:
+        source = import_source(settings.IMPORT_ROOT, config.path)
+        stored = 2.0 * sum(path.stat().st_size for path in files_of(source) if path.is_file())
+    except (ConfigError, OSError):
+        stored = 0.0
+    model = VisionModel.objects.filter(digest=config.vision_model).first()
+    return Sizes(config.n_images, 2 * stored + model_bytes(model), stored, stored, "the files and the model")
 
 
 def make_control_sizes(config: MakeControlConfig) -> Sizes:
@@ -235,6 +267,7 @@ SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {
     TrainModelConfig: train_model_sizes,
     TrainDictionaryConfig: train_dictionary_sizes,
     ReadFeedForwardConfig: feed_forward_sizes,
+    ImportDictionaryConfig: import_sizes,
     MakeControlConfig: make_control_sizes,
     CollectExemplarsConfig: collect_sizes,
     EvaluateDictionaryConfig: evaluate_sizes,

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from annotation.domain.import_sources import with_source
 from annotation.domain.recording import record_artifacts
 from annotation.domain.run_estimates import estimate
 from annotation.domain.storage import artifact_store
@@ -56,7 +57,7 @@ def create_run(
 
     Raises ConfigError for a wrong config and ArtifactError for a parent that is not there.
     """
-    settled = config_from_dict(stage, config)
+    settled = with_source(config_from_dict(stage, config))
     store = artifact_store()
     parents = [store.open(digest).digest for digest in parent_digests(settled)]
     key = run_request(store, stage, settled)

@@ -12,21 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from workers.activations import image_activations
 from workers.dictionaries.cross_layer import CrossLayerCoder, write_cross_layer
-from workers.dictionaries.formats.checking import TOKENS, Fit, fit_coder, fit_cross_layer, refuse_wrong, spread
+from workers.dictionaries.formats.checking import TOKENS, Fit, fit_coder, fit_cross_layer, refuse_wrong
 from workers.dictionaries.formats.detection import FORMATS, Found, read_path
 from workers.dictionaries.formats.places import neighbors, our_hookpoint, write_of
+from workers.dictionaries.formats.sampling import sample_activations
 from workers.dictionaries.formats.weights import FormatError, Hints, Site, demand
 from workers.dictionaries.sparse_coder import SparseCoder
 from workers.dictionaries.store import NEGATIVE, POSITIVE, DictionaryDescription, write_coders
 from workers.stages.configs import ImportDictionaryConfig, config_to_dict, parent_digests
 from workers.stages.configs.importing import fingerprint, import_source
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stages.evaluation_chunks import spread_evenly
 from workers.stages.inputs import open_images, open_model
 from workers.vision_model import VisionModel
 
@@ -78,7 +76,7 @@ def finish(config: ImportDictionaryConfig, context: StageContext) -> dict[str, l
     )
     with context.store.write(
         "dictionary",
-        config=config_to_dict(config) | sizes_of(config, coders, found.cross_layer, places),
+        config=config_to_dict(config) | shown_facts(description, coders, found.cross_layer),
         parents=parent_digests(config),
         stage_revision=context.stage_revision,
     ) as writer:
@@ -86,7 +84,7 @@ def finish(config: ImportDictionaryConfig, context: StageContext) -> dict[str, l
             write_cross_layer(writer, description, found.cross_layer)
         else:
             write_coders(writer, description, coders)
-        facts = {"format": found.format, "path": config.path, "image_set": config.image_set, "files": config.files}
+        facts = {"format": found.format, "path": config.path, "image_set": config.image_set}
         writer.write_json("import.json", facts | {"check": check, "is_forced": config.is_forced})
     return {"artifacts": [writer.digest]}
 
@@ -184,27 +182,26 @@ def check_width(source: str, width: int, place: str, model: VisionModel) -> None
     )
 
 
-@torch.no_grad()
 def read_activations(
     config: ImportDictionaryConfig, model: VisionModel, places: Places, context: StageContext
 ) -> dict[str, Tensor]:
     """Tokens of a few images at the places and at those beside them, for the hints."""
-    known = model.hookpoints()
     names = [name for pair in places for name in pair]
-    beside = [other for name in dict.fromkeys(names) for other in neighbors(name, known)]
-    wanted = list(dict.fromkeys([*names, *beside]))
-    reader = open_images(config.image_set, context)
-    parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-    done = 0
-    chosen = spread_evenly(len(reader), config.n_images)
-    for part in image_activations(model, reader, wanted, chosen, n_threads=context.n_threads):
-        n_kept = -(-TOKENS * len(part.indices) // len(chosen))
-        for name, tokens in part.activations.items():
-            parts[name].append(spread(tokens.flatten(0, 1), n_kept).float())
-        done += len(part.indices)
-        context.progress(done)
+    beside = [other for name in dict.fromkeys(names) for other in neighbors(name, model.hookpoints())]
+
+    def on_images(n_done: int) -> None:
+        context.progress(n_done)
         context.raise_if_cancelled()
-    return {name: torch.cat(tokens) for name, tokens in parts.items()}
+
+    return sample_activations(
+        model,
+        open_images(config.image_set, context),
+        list(dict.fromkeys([*names, *beside])),
+        n_images=config.n_images,
+        n_tokens=TOKENS,
+        n_threads=context.n_threads,
+        on_images=on_images,
+    )
 
 
 def check_found(
@@ -233,9 +230,14 @@ def kind_of(found: Found, chosen: Sequence[int]) -> str:
     return kinds.pop()
 
 
-def sizes_of(
-    config: ImportDictionaryConfig, coders: dict[str, SparseCoder], clt: CrossLayerCoder | None, places: Places
+def shown_facts(
+    description: DictionaryDescription, coders: dict[str, SparseCoder], clt: CrossLayerCoder | None
 ) -> dict[str, Any]:
     """What the catalog shows of a dictionary beside what was asked for."""
     n_latents = clt.shape.n_latents[0] if clt is not None else next(iter(coders.values())).n_latents
-    return {"name": name_of(config), "hookpoints": [reads for reads, _ in places], "n_latents": n_latents}
+    return {
+        "name": description.name,
+        "hookpoints": list(description.reads),
+        "n_latents": n_latents,
+        "origin": description.origin,
+    }

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from workers.dictionaries.cross_layer import CrossLayerCoder
 from workers.dictionaries.formats.places import neighbors
+from workers.dictionaries.formats.sampling import spread
 from workers.dictionaries.formats.weights import FormatError, Reading, demand
 from workers.dictionaries.sparse_coder import NORMALIZATIONS, SparseCoder, normalize_tokens
 
@@ -182,12 +183,6 @@ def in_disorder(coder: SparseCoder) -> SparseCoder:
 
 def best_trials(found: list[Trial]) -> tuple[Trial, ...]:
     return tuple(sorted(found, key=lambda trial: -trial.explained_variance))
-
-
-def spread(tokens: Float[Tensor, "n_tokens width"], n: int) -> Float[Tensor, "n width"]:
-    """Tokens at even distances, the same ones at every hookpoint."""
-    n_tokens = tokens.shape[0]
-    return tokens[[index * n_tokens // n for index in range(n)]] if n_tokens > n else tokens
 
 
 def explained(coder: SparseCoder, tokens: Tensor, targets: Tensor) -> float:
