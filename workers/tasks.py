@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import resource
+import shutil
 import socket
 import sys
 import threading
@@ -34,6 +35,7 @@ from workers.celery import app
 from workers.stages import context as stage_context
 from workers.stages.configs import STAGES, StageConfig
 from workers.stages.context import Executor, RunCancelledError, StageContext
+from workers.stages.disk import is_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,11 @@ def fail(chunk: Chunk, error: Exception, report: Report) -> None:
 
 def sentence_for(error: Exception) -> str:
     """One sentence for the page."""
+    if is_disk_full(error):
+        return (
+            f"No room is left for what this run writes under {settings.ARTIFACT_ROOT}. Make room there, for instance "
+            "with manage.py prune_runs, then retry: what was done is kept."
+        )
     if is_fit_for_the_user(error):
         return str(error)
     first_line = next(iter(str(error).strip().splitlines()), "no message")
@@ -132,9 +139,9 @@ def sentence_for(error: Exception) -> str:
 
 
 def is_fit_for_the_user(error: Exception) -> bool:
-    """Our own errors and wrong values speak for themselves; the others are surprises."""
+    """Our own errors and wrong values speak for themselves, a full disk is told of; the others are surprises."""
     is_ours = type(error).__module__.partition(".")[0] in OUR_PACKAGES
-    return bool(str(error)) and (is_ours or isinstance(error, ValueError))
+    return bool(str(error)) and (is_ours or isinstance(error, ValueError) or is_disk_full(error))
 
 
 def perform(chunk: Chunk, reporter: ReportingThread) -> None:
@@ -145,8 +152,11 @@ def perform(chunk: Chunk, reporter: ReportingThread) -> None:
     stage_context.forget_peak_memory()
     reporter.device = stage_context.device_description(settings.TORCH_THREADS)
     context = build_context(chunk, reporter)
-    context.raise_if_cancelled()
-    PERFORM[Chunk.Kind(chunk.kind)](chunk, executor, config, context, reporter)
+    try:
+        context.raise_if_cancelled()
+        PERFORM[Chunk.Kind(chunk.kind)](chunk, executor, config, context, reporter)
+    finally:
+        shutil.rmtree(context.chunk_folder, ignore_errors=True)  # published by now, or of an attempt that failed
 
 
 def build_context(chunk: Chunk, reporter: ReportingThread) -> StageContext:

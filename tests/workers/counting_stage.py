@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +33,7 @@ class CountingConfig:
     n_per_phase: int = 2
     milliseconds: int = 0
     fails_while: str = ""
+    most_bytes: int = 0
     seed: int = 0
 
     parent_fields: ClassVar[tuple[str, ...]] = ()
@@ -76,7 +80,19 @@ def execute(config: CountingConfig, payload: dict[str, Any], context: StageConte
         context.progress(step + 1)
         context.metric("loss", index * STEPS + step, 1 / (index * STEPS + step + 1))
     context.log(f"counted {index}")
-    (context.chunk_folder / "digest").write_text(digest.hexdigest())
+    with largest_file(config.most_bytes):
+        (context.chunk_folder / "digest").write_text(digest.hexdigest())
+
+
+@contextmanager
+def largest_file(n_bytes: int) -> Iterator[None]:
+    """Writing beyond this fails, as on a disk that is full; 0 sets no limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes or soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def finish(config: CountingConfig, context: StageContext) -> dict[str, list[str]]:

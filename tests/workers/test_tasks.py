@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from annotation.domain.runs import cancel_run, create_run, is_served, retry_run, run_folder
@@ -105,6 +107,72 @@ def test_a_failure_is_told_in_one_sentence_and_retry_computes_only_what_is_missi
     run.refresh_from_db()
     assert run.state == Run.State.DONE
     assert journal(artifact_root) == ["0", "1", "1", "2", "3", "4", "5"]
+
+
+def test_a_full_disk_is_told_leaves_nothing_partial_and_harms_no_other_run(artifact_root: Path) -> None:
+    run = new_run(most_bytes=10)
+    assert tasks.execute_next(queue="cpu")
+    with pytest.raises(OSError, match="File too large"):
+        tasks.execute_next(queue="cpu")
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    assert run.error == (
+        f"No room is left for what this run writes under {artifact_root}. Make room there, for instance with manage.py "
+        "prune_runs, then retry: what was done is kept."
+    )
+    assert [path for path in run_folder(run).rglob("*") if path.is_file()] == []
+    assert list((run_folder(run) / "attempts").iterdir()) == []
+
+    other = new_run(n_phases=1)
+    work_until_idle()
+    other.refresh_from_db()
+    assert other.state == Run.State.DONE
+
+
+def test_two_runs_of_the_same_config_at_once_end_with_the_same_artefact(artifact_root: Path) -> None:
+    first, second = new_run(), new_run()
+    work_until_idle()
+    for run in (first, second):
+        run.refresh_from_db()
+        assert (run.state, run.error) == (Run.State.DONE, "")
+        assert not run_folder(run).exists()
+    assert first.artifacts == second.artifacts
+    assert len(journal(artifact_root)) == 12
+
+
+def test_what_a_stopped_run_left_is_pruned_and_retry_begins_anew(artifact_root: Path, tmp_path: Path) -> None:
+    obstacle = tmp_path / "obstacle"
+    run, alive = new_run(fails_while=str(obstacle)), new_run(seed=1)
+    assert tasks.execute_next(queue="cpu", run=run)
+    assert tasks.execute_next(queue="cpu", run=run)
+    obstacle.touch()
+    with pytest.raises(ValueError, match="is in the way"):
+        tasks.execute_next(queue="cpu", run=run)
+    obstacle.unlink()
+    stranger = artifact_root / "runs" / "77-abcdef12"
+    stranger.mkdir()
+    n_bytes = len((run_folder(run) / "chunks" / "000000" / "digest").read_bytes())
+
+    assert f"Run {run.pk}, failed: {n_bytes} bytes" in said("prune_runs", "--days", "0", "--dry-run")
+    assert run_folder(run).is_dir()
+    assert "Run" not in said("prune_runs")  # it stopped a moment ago
+    text = said("prune_runs", "--days", "0")
+    assert f"{n_bytes} bytes were freed." in text
+    assert f"Left alone, of no run in this database: {stranger}" in text
+    assert [path.name for path in (artifact_root / "runs").iterdir()] == [stranger.name]
+
+    retry_run(run=Run.objects.get(pk=run.pk))
+    work_until_idle()
+    for one in (run, alive):
+        one.refresh_from_db()
+        assert (one.state, one.n_units_done) == (Run.State.DONE, 60)
+    assert journal(artifact_root).count("0") == 3
+
+
+def said(*command: str) -> str:
+    out = io.StringIO()
+    call_command(*command, stdout=out)
+    return out.getvalue()
 
 
 def test_an_unexpected_error_is_named_with_its_type() -> None:

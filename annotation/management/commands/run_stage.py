@@ -87,7 +87,7 @@ class Command(BaseCommand):
 
     def execute_chunks(self, run: Run) -> None:
         from workers.stages.local import ProgressBar
-        from workers.tasks import execute_next, is_fit_for_the_user
+        from workers.tasks import execute_next, is_fit_for_the_user, sentence_for
 
         bar = ProgressBar(run.title or run.stage)
         try:
@@ -97,7 +97,8 @@ class Command(BaseCommand):
                 self.draw(bar, run)
         except Exception as error:
             if is_fit_for_the_user(error):
-                raise CommandError(f"{error} Mend that, then: manage.py run_stage --resume {run.pk}") from error
+                sentence = sentence_for(error)
+                raise CommandError(f"{sentence} Mend that, then: manage.py run_stage --resume {run.pk}") from error
             raise
         except KeyboardInterrupt:
             cancel_run(run=run)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.workers.counting_stage import largest_file
 from tests.workers.stages.tiny_world import HOOKPOINTS, TinyWorld, make_tiny_world
 from workers.activations import ActivationError
 from workers.artifacts import Artifact
@@ -217,17 +215,6 @@ def test_when_half_a_batch_does_not_fit_either_the_one_that_would_is_named(world
     with SmallDevice(100_000), pytest.raises(OutOfMemoryError, match="Memory runs out with batches of 512 tokens"):
         probe_training(config, context_of(world, tmp_path))
     assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def largest_file(n_bytes: int) -> Iterator[None]:
-    """Writing beyond this fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_checkpoint_that_finds_the_disk_full_fails_and_the_next_run_is_unharmed(
