@@ -89,11 +89,18 @@ class QualityAccumulator:
     """
 
     def __init__(
-        self, *, d_model: int, n_latents: int, n_prefix_tokens: int, decoder_norms: Tensor | None = None
+        self,
+        *,
+        d_model: int,
+        n_latents: int,
+        n_prefix_tokens: int,
+        decoder_norms: Tensor | None = None,
+        has_one_pole: bool = False,
     ) -> None:
         self.n_prefix_tokens = n_prefix_tokens
         self.sums = {(kind, scale): VarianceSums(d_model) for kind in TOKEN_KINDS for scale in SCALES}
         self.activity = ActivityCounts(n_latents, decoder_norms)
+        self.firing = "n_positive" if has_one_pole else "n_fired"
         self.group_sums = torch.zeros(n_prefix_tokens + 1, d_model, dtype=torch.float64)
         self.n_patches = torch.zeros((), dtype=torch.float64)
 
@@ -126,12 +133,6 @@ class QualityAccumulator:
         self.group_sums = self.group_sums + other.group_sums
         self.n_patches = self.n_patches + other.n_patches
 
-    def token_means(self, n_images: int) -> Float[Tensor, "n_groups d_model"]:
-        """The mean activation of each prefix token over so many images, and of the patches in the last row."""
-        n_tokens = torch.full((self.n_prefix_tokens + 1, 1), float(max(n_images, 1)), dtype=torch.float64)
-        n_tokens[-1] = self.n_patches.clamp_min(1)
-        return (self.group_sums / n_tokens).float()
-
     def both_kinds(self, scale: str) -> VarianceSums:
         both = VarianceSums(self.sums["patches", scale].mean.numel())
         for kind in TOKEN_KINDS:
@@ -139,8 +140,8 @@ class QualityAccumulator:
         return both
 
     def density(self) -> Float[Tensor, " n_latents"]:
-        """The share of tokens, prefix included, at which each latent fires."""
-        return self.share_of_tokens("n_fired")
+        """The share of tokens, prefix included, at which each latent fires; with one pole, is above zero."""
+        return self.share_of_tokens(self.firing)
 
     def share_of_tokens(self, name: str) -> Float[Tensor, " n_latents"]:
         n_tokens = max(sum(float(self.sums[kind, "own"].n) for kind in TOKEN_KINDS), 1.0)
@@ -188,3 +189,12 @@ class QualityAccumulator:
 def ratio_or_none(error: Tensor, deviation: Tensor) -> float | None:
     """1 − error / deviation; None where nothing varies."""
     return float(1 - error / deviation) if deviation > 0 else None
+
+
+def token_means(
+    group_sums: Float[Tensor, "n_groups d_model"], n_patches: float, patches_per_image: int
+) -> Float[Tensor, "n_groups d_model"]:
+    """The mean activation of each prefix token, and of the patches in the last row, from an accumulator's sums."""
+    counts = torch.full((group_sums.shape[0], 1), n_patches / patches_per_image, dtype=torch.float64)
+    counts[-1] = n_patches
+    return (group_sums / counts).float()

@@ -83,6 +83,7 @@ def fresh_accumulators(subject: Subject) -> dict[str, QualityAccumulator]:
             n_latents=dictionary.n_latents(read),
             n_prefix_tokens=subject.model.n_prefix_tokens,
             decoder_norms=decoder_norms(dictionary, read),
+            has_one_pole=dictionary.poles == (POSITIVE,),
         )
         for read, write in zip(dictionary.reads, dictionary.writes, strict=True)
     }

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
+from workers.dictionaries.quality import token_means
 from workers.dictionaries.splice import (
     CLEAN,
     TOGETHER,
@@ -84,7 +85,7 @@ def run_splice(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], con
     n_measured = payload["n_measured"]
     contributions = merged_cross_layer(subject, context, CONTRIBUTIONS, n_measured)
     run = SpliceRun(
-        subject, readout, token_means(subject, context, n_measured), contributions and contributions.finish()
+        subject, readout, means_by_write(subject, context, n_measured), contributions and contributions.finish()
     )
     batch = subject.batch_size(extra_widths=subject.model.n_blocks * subject.model.d_model)
     done = 0
@@ -124,7 +125,9 @@ def labels_of(reader: ImageSetReader, readout: Readout | None) -> Int[Tensor, " 
     return labels
 
 
-def token_means(subject: Subject, context: StageContext, n_measured: int) -> dict[str, Float[Tensor, "n_groups width"]]:
+def means_by_write(
+    subject: Subject, context: StageContext, n_measured: int
+) -> dict[str, Float[Tensor, "n_groups width"]]:
     """By hookpoint written, the mean activation of each prefix token and of the patches, over all images measured."""
     means = {}
     for read, write in zip(subject.dictionary.reads, subject.dictionary.writes, strict=True):
@@ -133,10 +136,7 @@ def token_means(subject: Subject, context: StageContext, n_measured: int) -> dic
             with safe_open(context.chunk(index) / SUMS, framework="pt") as tensors:
                 sums = sums + tensors.get_tensor(f"{read}/group_sums")
                 n_patches = n_patches + tensors.get_tensor(f"{read}/n_patches")
-        n_images = n_patches / subject.model.n_patches
-        counts = torch.full((sums.shape[0], 1), float(n_images))
-        counts[-1] = float(n_patches)
-        means[write] = (sums / counts).float()
+        means[write] = token_means(sums, float(n_patches), subject.model.n_patches)
     return means
 
 
