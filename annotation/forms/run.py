@@ -10,11 +10,15 @@ from django import forms
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from annotation.domain.import_sources import importable
+from annotation.forms.training_fields import FIRST_ASKED, TRAINING, TRAINING_PICKERS, LinesField, usual_hookpoints
 from annotation.models import Dictionary, Readout, User, VisionModel
 from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
 from workers.stages.configs.feed_forward import CHOICES as FEED_FORWARD_CHOICES
+from workers.stages.configs.importing import IMPORT_FORMATS
 
 ALIGNMENT, EVALUATION, FEED_FORWARD = "align-dictionaries", "evaluate-dictionary", "read-feed-forward"
+IMPORT = "import-dictionary"
 UNTRAINED = "untrained"
 PLACES = (
     ("After each block", ""),
@@ -53,10 +57,14 @@ class StageForm(forms.Form):
         super().__init__(data, initial=initial, auto_id="setting-%s")
         self.stage = stage
         self.user = user
-        settings = [f for f in fields(STAGES[stage].config_class) if f.name != "parent_fields"]
+        config_class = STAGES[stage].config_class
+        hidden = ("parent_fields", *getattr(config_class, "hidden_fields", ()))
+        settings = [f for f in fields(config_class) if f.name not in hidden]
+        self.rare = [setting.name for setting in settings if setting.metadata.get("is_rare")]
         for setting in settings:
             self.fields[setting.name] = self.field_for(setting)
-        self.order_fields([*(setting.name for setting in settings), "title"])
+        first = FIRST_ASKED if stage == TRAINING else ()
+        self.order_fields([*first, *(setting.name for setting in settings), "title"])
 
     def field_for(self, setting: Field[Any]) -> forms.Field:
         about: dict[str, Any] = {
@@ -66,15 +74,25 @@ class StageForm(forms.Form):
         }
         if setting.default is not MISSING:
             about["initial"] = setting.default
+        if self.stage == TRAINING and setting.name in TRAINING_PICKERS:
+            field = TRAINING_PICKERS[setting.name](about)
+            if setting.name in {"kind", "preset"}:
+                field.widget.attrs |= hookpoints_follow() | {"hx-params": "not hookpoints,csrfmiddlewaretoken"}
+            return field
         if setting.name in PICKERS:
             return PICKERS[setting.name](self, about)
+        if setting.type == "tuple[str, ...]":
+            return LinesField(**about)
+        if setting.type == "bool":
+            return forms.BooleanField(**about | {"required": False})
+        is_rare = bool(setting.metadata.get("is_rare"))
         if setting.type == "int":
-            return forms.IntegerField(**about | {"required": True})
+            return forms.IntegerField(**about | {"required": not is_rare})
         if setting.type == "tuple[int, ...]":
             return IntegersField(**about)
         if setting.type == "float":
             widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
-            return forms.FloatField(**about | {"required": True, "widget": widget})
+            return forms.FloatField(**about | {"required": not is_rare, "widget": widget})
         return forms.CharField(**about)
 
     def chosen(self, name: str) -> str:
@@ -84,12 +102,29 @@ class StageForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
+        values = {name: self.or_default(name, value) for name, value in values.items()}
         if not self.errors:
             try:
                 self.settled = self.config_of(values)
             except ConfigError as error:
                 self.add_error(None, str(error))
         return values
+
+    def or_default(self, name: str, value: Any) -> Any:
+        """A setting that was left empty has its default, if it has one."""
+        initial = self.fields[name].initial
+        return initial if value is None or (value == "" and isinstance(initial, str)) else value
+
+    def usual(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name not in self.rare]
+
+    def seldom(self) -> list[forms.BoundField]:
+        """The settings that are folded away."""
+        return [self[name] for name in self.rare]
+
+    def is_unfolded(self) -> bool:
+        """Whether something folded away is wrong, or not as usual."""
+        return any(field.errors or field.value() != self.fields[field.name].initial for field in self.seldom())
 
     def config_of(self, values: Mapping[str, Any]) -> StageConfig:
         return config_from_dict(self.stage, {name: value for name, value in values.items() if name != "title"})
@@ -188,7 +223,10 @@ def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Fiel
         return forms.MultipleChoiceField(choices=[], widget=forms.CheckboxSelectMultiple, **about)
     places = [one for one in PLACES if form.stage != FEED_FORWARD or one[1] == ".mlp.hidden"]
     groups = [(title, [f"blocks.{n}{place}" for n in range(model.n_blocks)]) for title, place in places]
-    about["initial"] = groups[0][1]
+    if form.stage == TRAINING:
+        about["initial"] = usual_hookpoints(form.chosen("preset"), form.chosen("kind"), groups[0][1])
+    elif form.stage != IMPORT:
+        about["initial"] = groups[0][1]
     choices = [(title, [(name, name) for name in names]) for title, names in groups]
     return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
 
@@ -198,6 +236,14 @@ def trained_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     found = [row for row in dictionaries(form) if row.vision_model.source == UNTRAINED]
     none = "none: the untrained model is made, and for FF-KV read"
     return forms.ChoiceField(choices=[("", none), *((row.digest, dictionary_name(row)) for row in found)], **about)
+
+
+def format_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    return forms.ChoiceField(choices=[(name, name) for name in IMPORT_FORMATS], **about)
+
+
+def path_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    return forms.CharField(**about | {"help_text": importable()})
 
 
 def words_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -228,6 +274,8 @@ PICKERS = {
     "block_pairs": block_pairs_field,
     "hookpoints": hookpoints_field,
     "kind": kind_field,
+    "format": format_field,
+    "path": path_field,
     "trained": trained_field,
     "selection": words_field,
     "scaling": words_field,

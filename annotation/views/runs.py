@@ -113,7 +113,9 @@ def estimate_of(request: HttpRequest, form: StageForm) -> Estimate | None:
     if form.is_bound:
         filled = form
     else:
-        initial = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
+        initial = {
+            name: field.prepare_value(form.get_initial_for_field(field, name)) for name, field in form.fields.items()
+        }
         filled = StageForm(form.stage, form.user, data=as_data(initial))
     return estimate(form.stage, filled.config()) if filled.is_valid() else None
 

@@ -222,6 +222,24 @@ def test_a_worker_with_a_chunk_in_hand_counts_as_seen(client: Client, rhea: User
     assert "./run worker cpu" not in text_of(client, address)
 
 
+def test_the_measures_of_several_dictionaries_stand_side_by_side(
+    client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    config = training(image_set, vision_model) | {"variants": ["k=4", "kind=batch_topk_sae name=batch"]}
+    del config["title"]
+    run = create_run(stage="train-dictionary", config=config, user=rhea)
+    RunMetric.objects.bulk_create(
+        RunMetric(run=run, name=f"loss/{number}/blocks.{block}", step=step, value=1 / (1 + step + number))
+        for number in range(3) for block in range(2) for step in range(300)
+    )  # fmt: skip
+    text = text_of(client, reverse("run", args=[run.pk]))
+    assert text.count("<polyline") == 6
+    assert [text.count(f'title="{name}">{name}</figcaption>') for name in ("sae", "k=4", "batch")] == [1, 1, 1]
+    assert text.count('<th scope="row" class="legend">') == 2
+    assert "0.00333" in text  # 1 / 300
+    assert "0.00331" in text  # 1 / 302
+
+
 def test_metrics_and_log_can_be_downloaded(client: Client, rhea: User) -> None:
     run = new_run(rhea)
     RunMetric.objects.create(run=run, name="loss/blocks.0", step=3, value=0.5)

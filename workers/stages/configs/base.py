@@ -20,9 +20,9 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def setting(default: Any, label: str, help_text: str = "") -> Any:
-    """A field of a config with its default, its name for people and a line of help."""
-    return field(default=default, metadata={"label": label, "help": help_text})
+def setting(default: Any, label: str, help_text: str = "", *, is_rare: bool = False) -> Any:
+    """A field of a config with its default, its name for people and a line of help; a rare one is folded away."""
+    return field(default=default, metadata={"label": label, "help": help_text, "is_rare": is_rare})
 
 
 def parent(label: str, help_text: str = "") -> Any:

@@ -56,7 +56,9 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("train-model", TrainModelConfig, "gpu", "workers.stages.train_model", "images"),
-        Stage("train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens", revision=2),
+        Stage(
+            "train-dictionary", TrainDictionaryConfig, "gpu", "workers.stages.train_dictionary", "tokens", revision=2
+        ),
         Stage("read-feed-forward", ReadFeedForwardConfig, "cpu", "workers.stages.read_feed_forward", "blocks"),
         Stage("import-dictionary", ImportDictionaryConfig, "gpu", "workers.stages.import_dictionary", "images"),
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens", revision=2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from workers.stages.configs.base import SEED_HELP, ConfigError, parent, require, setting, settled_value
@@ -27,6 +28,7 @@ OWN_SETTINGS = (  # what a further dictionary may have of its own
     "learning_rate", "clip_norm", "has_aux", "resample_dead",
 )  # fmt: skip
 MOST_DICTIONARIES = 16
+rare = partial(setting, is_rare=True)
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,23 @@ class TrainDictionaryConfig:
     kind: str = setting("topk_sae", "Kind")
     n_latents: int = setting(1024, "Latents", "Per hookpoint; 8 to 32 times the width of the model is usual.")
     k: int = setting(16, "k", "How many latents may be active per token; what JumpReLU and ReLU are steered towards.")
-    n_latents_each: tuple[int, ...] = setting((), "Latents by hookpoint", "In the order of the hookpoints.")
-    k_each: tuple[int, ...] = setting((), "k by hookpoint", "In the order of the hookpoints.")
+    n_latents_each: tuple[int, ...] = rare((), "Latents by hookpoint", "In the order of the hookpoints.")
+    k_each: tuple[int, ...] = rare((), "k by hookpoint", "In the order of the hookpoints.")
     variants: tuple[str, ...] = setting(
         (), "Further dictionaries", "Of the same forward passes, one per line, by what differs: k=32 n_latents=4096"
     )
     n_tokens: int = setting(8_000_000, "Tokens", "How many activations are seen in all.")
     batch_tokens: int = setting(4096, "Batch", "Tokens per step.")
     learning_rate: float = setting(1e-3, "Learning rate")
-    activation: str = setting("", "Activation", "Of a transcoder: topk, abs_topk, jumprelu; empty is topk.")
-    sparsity_weight: float = setting(
+    activation: str = rare("", "Activation", "Of a transcoder: topk unless told.")
+    sparsity_weight: float = rare(
         0.0, "Sparsity weight", "Of the L0 or L1 penalty of JumpReLU and ReLU; at 0 it is steered until L0 is near k."
     )
-    clip_norm: float = setting(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
-    has_aux: bool = setting(True, "AuxK", "Let dead latents learn from what the others leave unexplained.")
-    resample_dead: bool = setting(False, "Resample dead latents", "Four times, in the first half of the training.")
-    precision: str = setting("float32", "Precision", "bfloat16 is faster on a GPU and the same on a CPU.")
-    is_compiled: bool = setting(False, "Compile", "Compile model and step; worth its minute on a GPU.")
+    clip_norm: float = rare(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
+    has_aux: bool = rare(True, "AuxK", "Let dead latents learn from what the others leave unexplained.")
+    resample_dead: bool = rare(False, "Resample dead latents", "Four times, in the first half of the training.")
+    precision: str = rare("float32", "Precision", "bfloat16 is faster on a GPU and the same on a CPU.")
+    is_compiled: bool = rare(False, "Compile", "Compile model and step; worth its minute on a GPU.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
