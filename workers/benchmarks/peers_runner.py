@@ -1,8 +1,8 @@
 """One training step of each public library, run by the Python of the peers' environment (see ``peers``).
 
-Each library keeps its own way: its own model, optimizer, auxiliary loss, clipping and dead tracking; for sparsify, whose
-trainer needs a language model, the sequence its trainer runs for one batch is replayed on its own coder (it clips
-nothing). What a trainer does beside the step (reading activations, logging, saving) is left out.
+Each library keeps its own way: its own model, optimizer, auxiliary loss, clipping and dead tracking. Sparsify's trainer
+needs a language model, so the sequence it runs for one batch is replayed on its own coder (it clips nothing, and its
+auxiliary loss trains the decoder alone). What trainers do beside the step (reading, logging, saving) is left out.
 
 Speaks JSON lines: {"prepare": case} -> the names of the methods; {"step": name} -> CPU seconds of one step and how many
 latents were dead in it; {"finish": true} ends it.
