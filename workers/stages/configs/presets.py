@@ -86,7 +86,7 @@ def preset_objection(name: str, model: Mapping[str, Any]) -> str:
                 f"The preset {name} is for a model whose {key.replace('_', ' ')} is {shown(wanted)}; it is "
                 f"{shown(model[key])} here. Leave the preset out and give k and widths of your own."
             )
-    own = model["preprocessing"]
+    own = model.get("preprocessing", {})
     wrong = {key: wanted for key, wanted in preset.preprocessing.items() if not is_same(own[key], wanted)}
     if not wrong:
         return ""

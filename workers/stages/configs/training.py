@@ -157,7 +157,7 @@ def check_sizes(config: TrainDictionaryConfig) -> None:
     n = len(config.hookpoints)
     for name in ("n_latents_each", "k_each"):
         given = len(getattr(config, name))
-        require(given in (0, n), f"{name} has {given} numbers for {n} hookpoints; give one for each.")
+        require(given in (0, n), f"{name} must have a number for each of the {n} hookpoints, not {given}.")
     if not config.k_each and not config.n_latents_each:
         fits = 1 <= config.k <= config.n_latents
         require(fits, f"k is {config.k}; it must lie between 1 and n_latents ({config.n_latents}).")
@@ -190,7 +190,7 @@ def varied(config: TrainDictionaryConfig, variant: str) -> TrainDictionaryConfig
 def parse_variant(variant: str) -> dict[str, Any]:
     kinds = {field.name: str(field.type) for field in fields(TrainDictionaryConfig)}
     changes: dict[str, Any] = {}
-    for part in shlex.split(variant):
+    for part in split_variant(variant):
         name, sign, text = part.partition("=")
         require(
             bool(sign) and name in OWN_SETTINGS,
@@ -200,6 +200,13 @@ def parse_variant(variant: str) -> dict[str, Any]:
         changes[name] = value_of_text(name, kinds[name], text)
     require(bool(changes), "A further dictionary needs something that differs, such as k=32.")
     return changes
+
+
+def split_variant(variant: str) -> list[str]:
+    try:
+        return shlex.split(variant)
+    except ValueError as error:
+        raise ConfigError(f"The further dictionary '{variant}' cannot be read: {error}.") from error
 
 
 def value_of_text(name: str, kind: str, text: str) -> Any:
