@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -393,3 +394,32 @@ def test_a_clone_begins_with_the_config_of_its_origin(
     client.post(f"{reverse('run-new')}?clone={origin.pk}", training(image_set, vision_model, k=6))
     clone = Run.objects.order_by("-pk")[0]
     assert (clone.cloned_from, clone.config["k"]) == (origin, 6)
+
+
+def test_a_training_of_several_dictionaries_is_started_from_the_form(
+    client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    asked = training(image_set, vision_model, kind="batch_topk_sae", k_each="4, 8", has_aux="on", clip_norm="1.5")
+    client.post(reverse("run-new") + "?stage=train-dictionary", asked | {"variants": "k=2\r\n\r\nn_latents=32 \r\n"})
+    run = Run.objects.get()
+    assert (run.config["kind"], run.config["k_each"], run.config["has_aux"]) == ("batch_topk_sae", [4, 8], True)
+    assert (run.config["variants"], run.config["clip_norm"]) == (["k=2", "n_latents=32"], 1.5)
+    assert (run.config["resample_dead"], run.config["precision"]) == (False, "float32")
+
+    text = text_of(client, reverse("run-new"), clone=str(run.pk))
+    assert '<details class="run-seldom" open>' in text
+    assert 'name="k_each" value="4, 8"' in text
+    assert "k=2\nn_latents=32</textarea>" in text
+    assert "About " in text  # the clone's estimate
+
+
+def test_presets_and_transcoders_tick_their_own_hookpoints(
+    client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    def ticked(**query: str) -> list[str]:
+        text = text_of(client, reverse("run-new"), stage="train-dictionary", vision_model=vision_model.digest, **query)
+        return re.findall(r'name="hookpoints" value="([^"]+)"[^>]* checked', text)
+
+    assert ticked() == ["blocks.0", "blocks.1"]
+    assert ticked(kind="cross_layer_transcoder") == ["blocks.0.mlp.in", "blocks.1.mlp.in"]
+    assert ticked(preset="rrm-vit-b16") == ["blocks.0", "blocks.1"]  # of its eleven those that the model has
