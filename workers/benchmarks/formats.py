@@ -21,9 +21,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from workers.benchmarks.format_dictionaries import write_exports
 from workers.benchmarks.report import report, say
 from workers.dictionaries.cross_layer import CrossLayerCoder
 from workers.dictionaries.formats.detection import FORMATS, Found, read_path
+from workers.dictionaries.formats.exporting import EXPORT_FORMATS
 from workers.dictionaries.formats.weights import Hints
 from workers.dictionaries.sparse_coder import Codes
 
@@ -102,10 +104,14 @@ def measure_formats(peers: bool) -> bool:
     with TemporaryDirectory(prefix="vitrine-formats-") as folder:
         written = Path(folder)
         if peers:
-            write_with_peers(written / "now")
+            run_with_peers("format_fixtures", written / "now")
         stored = written / "stored"
         unpack(STORED, stored)
-        return report_formats(list(compared(written / "now")), list(compared(stored)))
+        is_read = report_formats(list(compared(written / "now")), list(compared(stored)))
+        write_exports(written / "exports")
+        if peers:
+            run_with_peers("format_exports", written / "exports")
+        return report_exports(written / "exports", is_loaded=peers) and is_read
 
 
 def unpack(packed: Path, target: Path) -> None:
@@ -115,9 +121,11 @@ def unpack(packed: Path, target: Path) -> None:
             archive.extractall(target / path.stem)
 
 
-def write_with_peers(folder: Path) -> None:
-    command = [str(PEERS), "-W", "ignore", "-m", "workers.benchmarks.format_fixtures", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def run_with_peers(module: str, folder: Path) -> None:
+    command = [str(PEERS), "-W", "ignore", "-m", f"workers.benchmarks.{module}", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{module} failed in the peers' environment: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def compared(root: Path) -> Iterator[Compared]:
@@ -130,9 +138,17 @@ def report_formats(written: list[Compared], stored: list[Compared]) -> bool:
     for name, module in FORMATS.items():
         now = [case for case in written if case.name.startswith(f"{name}/")]
         cases = now or [case for case in stored if case.name.startswith(f"{name}/")]
+        if not cases:
+            report(
+                is_met=None,
+                name=f"{module.TITLE}: no package that writes files",
+                figure="–",
+                target="laid out as its code does in tests/workers/dictionaries/formats/test_layouts.py",
+            )
+            continue
         worst = max((max(case.latents, case.reconstruction) for case in cases), default=float("nan"))
         is_right = bool(cases) and worst <= TOLERANCE and all(case.format == name for case in cases)
-        origin = "written now by the library" if now else "stored or laid out by hand"
+        origin = "written now by the library" if now else "that the library wrote, stored"
         report(
             is_met=is_right if now else None,
             name=f"{module.TITLE}: latents and output, {len(cases)} files {origin}",
@@ -141,3 +157,24 @@ def report_formats(written: list[Compared], stored: list[Compared]) -> bool:
         )
         is_met = is_met and (is_right or not now)
     return is_met
+
+
+def report_exports(root: Path, *, is_loaded: bool) -> bool:
+    """One line per format that is written: the library loads the folder and computes the same."""
+    is_met = True
+    for name in EXPORT_FORMATS:
+        folders = case_folders(root / name)
+        worst = max((exported_difference(folder) for folder in folders), default=0.0) if is_loaded else float("nan")
+        report(
+            is_met=worst <= TOLERANCE if is_loaded else None,
+            name=f"{FORMATS[name].TITLE}: the library loads {len(folders)} exports",
+            figure=f"{worst:.1e}",
+            target=f"≤ {TOLERANCE:.0e} relative",
+        )
+        is_met = is_met and (not is_loaded or worst <= TOLERANCE)
+    return is_met
+
+
+def exported_difference(folder: Path) -> float:
+    ours, theirs = load_file(folder / "ours.safetensors"), load_file(folder / "theirs.safetensors")
+    return max(difference(ours[name], theirs[name]) for name in ("latents", "reconstruction"))

@@ -211,8 +211,8 @@ def check_found(
     device = next(iter(activations.values())).device
     if found.cross_layer is not None:
         coder = found.cross_layer.to(device)
-        reads, writes = [read for read, _ in places], [write for _, write in places]
-        return [], fit_cross_layer(coder, name_of(config), reads, writes, activations)
+        sources, targets = [read for read, _ in places], [write for _, write in places]
+        return [], fit_cross_layer(coder, name_of(config), sources, targets, activations)
     chosen, fits = [], []
     for site, (reads, writes) in zip(found.sites, places, strict=True):
         readings = [reading._replace(coder=reading.coder.to(device)) for reading in site.readings]

@@ -48,6 +48,7 @@ def is_jumprelu(candidate: Candidate, states: dict[str, Tensor]) -> bool:
 def read(candidate: Candidate, hints: Hints) -> tuple[Site, ...]:
     states, trainer = candidate.states, trainer_config(candidate)
     source = candidate.name
+    readings: tuple[Reading, ...]
     if "W_enc" in states:
         readings = (read_square(states, source),)
     elif "r_mag" in states:

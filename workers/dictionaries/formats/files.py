@@ -92,10 +92,11 @@ class TensorFile:
         self.path = path
         check_header(path)
         try:
-            self.file = safe_open(path, framework="pt")
-            self.names = tuple(self.file.keys())
+            opened: Any = safe_open(path, framework="pt")
+            self.names = tuple(opened.keys())
         except (SafetensorError, OSError, ValueError) as error:
             raise damaged(path, error) from error
+        self.file = opened
 
     def __contains__(self, name: str) -> bool:
         return name in self.names

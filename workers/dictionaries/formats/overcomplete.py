@@ -115,7 +115,7 @@ def normalized(rows: Tensor, normalization: str, source: str) -> Tensor:
     if normalization == "normalize_identity":
         return rows
     order = 1 if normalization.endswith("l1") else 2
-    norms = torch.linalg.vector_norm(rows, ord=order, dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows, ord=order, dim=1, keepdim=True)
     if normalization in ("normalize_l2", "normalize_l1"):
         return rows / (norms + SMALL)
     if normalization in ("normalize_max_l2", "normalize_max_l1"):

@@ -86,6 +86,7 @@ class Builder:
     """A call that is allowed, done by one of our own functions."""
 
     __slots__ = ("build",)
+    build: Callable[..., Any]
 
     def __init__(self, build: Callable[..., Any]) -> None:
         object.__setattr__(self, "build", build)
@@ -140,7 +141,8 @@ def reconstruct(cls: Any, base: Any, state: Any) -> Any:
     """copyreg's way to make an object of a class, in old pickles."""
     if not isinstance(cls, RecordedType) or base is not object or state is not None:
         raise PickleRefusedError("its pickle makes an object in an unusual way.")
-    return cls.__new__(cls)
+    made: Recorded = Recorded.__new__(cls)  # type: ignore[arg-type]
+    return made
 
 
 def joined(*parts: Any) -> str:

@@ -216,8 +216,8 @@ def test_old_saelens_configurations_mean_the_same(tmp_path: Path) -> None:
     site, reading = only(write_saelens(tmp_path / "old", config | {"metadata": {}}), "saelens")
     assert (reading.coder.k, reading.kind, site.reads) == (K, "topk_sae", "blocks.3.hook_resid_post")
     factor = 1 + numbers(F, seed=11).abs()
-    config = {"finetuning_scaling_factor": True}
-    _, reading = only(write_saelens(tmp_path / "tuned", config, finetuning_scaling_factor=factor), "saelens")
+    tuned = {"finetuning_scaling_factor": True}
+    _, reading = only(write_saelens(tmp_path / "tuned", tuned, finetuning_scaling_factor=factor), "saelens")
     assert_same(reading.coder.W_dec, square_state()["W_dec"] * factor[:, None])
 
 
