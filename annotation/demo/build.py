@@ -25,7 +25,7 @@ TRAIN_SET, TEST_SET, MODEL, SAE = "shapes-train", "shapes-test", "shapes-vit", "
 N_TRAIN, N_TEST = 4000, 2000
 LICENCE = "CC0-1.0 (generated)"
 CONTROL_KINDS = ("random_directions", "residual_basis", "untrained_dictionary")
-N_CONTROL_TOKENS, N_EVALUATED = 40_000, 800
+N_CONTROL_TOKENS, N_EVALUATED, N_SPLICED = 40_000, 800, 60
 # 8 M activations over the six blocks, a sixth of them each.
 DICTIONARY_SETTINGS = {"n_latents": 512, "k": 16, "n_tokens": 1_335_296, "batch_tokens": 4096, "learning_rate": 2e-3}
 
@@ -104,7 +104,8 @@ def collect(say: Say) -> None:
     }
     runs = [resumed_or_started("collect-exemplars", exemplars, "exemplars of the dictionary and its controls")]
     for one in every:
-        config = {"dictionary": one.digest, "image_set": test_set, "max_images": N_EVALUATED}
+        sizes = {"max_images": N_EVALUATED, "splice_images": N_SPLICED}
+        config = {"dictionary": one.digest, "image_set": test_set, **sizes}
         runs.append(resumed_or_started("evaluate-dictionary", config, f"quality of {one.name}"))
     for run in runs:
         wait_for(run, say)

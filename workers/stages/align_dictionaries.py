@@ -140,7 +140,7 @@ def compare_directions(config: AlignDictionariesConfig, payload: dict[str, Any],
     found: list[BothWays] = []
     for start in range(payload["start"], payload["stop"], ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, payload["stop"])
-        part = nearest_both_ways(rows[start:stop], columns)
+        part = nearest_both_ways(rows[start:stop], columns, either_sign=has_two_poles(first, second))
         shifted = part.columns._replace(latent=part.columns.latent + start)
         found.append(BothWays(part.rows, shifted))
         context.progress(stop - payload["start"])
@@ -162,9 +162,10 @@ def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, 
         with (writer.folder / "pairs.jsonl").open("w") as lines:
             for hookpoint in hookpoints_of(config, first, second):
                 found = gathered(hookpoint, context)
-                null = null_of(config, hookpoint, second)
-                lines.writelines(json.dumps(pair) + "\n" for pair in drawn_pairs(config, hookpoint, found.rows, null))
-                back = null_of(config, hookpoint, first)
+                null = null_of(config, hookpoint, second, first)
+                pairs = with_poles(hookpoint, drawn_pairs(config, hookpoint, found.rows, null), first, second)
+                lines.writelines(json.dumps(pair) + "\n" for pair in pairs)
+                back = null_of(config, hookpoint, first, second)
                 nulls[hookpoint] = {
                     "a_to_b": summary(found.rows, null, config.n_bins),
                     "b_to_a": summary(found.columns, back, config.n_bins),
@@ -260,10 +261,30 @@ def matched_only(found: Nearest) -> Nearest:
     return Nearest(found.cosine[kept], found.latent[kept]) if bool(kept.any()) else found
 
 
-def null_of(config: AlignDictionariesConfig, hookpoint: str, among: Dictionary) -> Tensor:
-    """What random directions reach among as many random ones as this dictionary has."""
-    shape = among.decoder_directions(hookpoint).shape
-    return null_cosines(shape[0], shape[1], generator_of(config.seed, "null", f"{shape[0]}x{shape[1]}"))
+def null_of(config: AlignDictionariesConfig, hookpoint: str, among: Dictionary, other: Dictionary) -> Tensor:
+    """What random directions reach among as many random ones as the first of these has."""
+    n_latents, width = among.decoder_directions(hookpoint).shape
+    generator = generator_of(config.seed, "null", f"{n_latents}x{width}")
+    return null_cosines(n_latents, width, generator, either_sign=has_two_poles(among, other))
+
+
+def has_two_poles(*dictionaries: Dictionary) -> bool:
+    """Whether a direction counts as near its opposite: −v is what the negative pole of a latent writes."""
+    return any(len(one.poles) > 1 for one in dictionaries)
+
+
+def with_poles(
+    hookpoint: str, pairs: Iterator[dict[str, Any]], first: Dictionary, second: Dictionary
+) -> Iterator[dict[str, Any]]:
+    """The pairs with the poles that lie near each other, where there are two; of the other's latent, if it has them."""
+    if not has_two_poles(first, second):
+        yield from pairs
+        return
+    turned = "pole_b" if has_two_poles(second) else "pole_a"
+    rows, columns = (one.decoder_directions(hookpoint).float() for one in (first, second))
+    for pair in pairs:
+        is_opposite = float(rows[pair["latent_a"]] @ columns[pair["latent_b"]]) < 0
+        yield pair | {"pole_a": 1, "pole_b": 1} | ({turned: -1} if is_opposite else {})
 
 
 def generator_of(seed: int, purpose: str, name: str) -> torch.Generator:

@@ -186,11 +186,11 @@ def files(context: StageContext, name: str) -> Iterator[Path]:
 
 def merged_accumulators(subject: Subject, context: StageContext) -> tuple[dict[str, QualityAccumulator], int]:
     """The sums over all images by hookpoint read, and in how many chunks they were."""
-    merged, n_measured = fresh_accumulators(subject), 0
+    merged, n_measured = fresh_accumulators(subject, is_merging=True), 0
     for path in files(context, SUMS):
         n_measured += 1
         tensors = load_file(path)
-        for read, part in fresh_accumulators(subject).items():
+        for read, part in fresh_accumulators(subject, is_merging=True).items():
             part.restore(tensors_of(read, tensors))
             merged[read].merge(part)
     return merged, n_measured

@@ -74,15 +74,18 @@ def spliced_images(config: EvaluateDictionaryConfig, n_images: int) -> list[int]
     return [measured[place] for place in spread_evenly(len(measured), config.splice_images)]
 
 
-def fresh_accumulators(subject: Subject) -> dict[str, QualityAccumulator]:
-    """One for each hookpoint read, of what is written at the hookpoint that goes with it."""
+def fresh_accumulators(subject: Subject, *, is_merging: bool = False) -> dict[str, QualityAccumulator]:
+    """One for each hookpoint read, of what is written at the hookpoint that goes with it.
+
+    To merge what others counted, the norms of decoder rows are not needed; for a CLT they take a while.
+    """
     dictionary = subject.dictionary
     return {
         read: QualityAccumulator(
             d_model=subject.model.width_of(write),
             n_latents=dictionary.n_latents(read),
             n_prefix_tokens=subject.model.n_prefix_tokens,
-            decoder_norms=decoder_norms(dictionary, read),
+            decoder_norms=None if is_merging else decoder_norms(dictionary, read),
             has_one_pole=dictionary.poles == (POSITIVE,),
         )
         for read, write in zip(dictionary.reads, dictionary.writes, strict=True)

@@ -18,7 +18,13 @@ from workers.dictionaries.store import load_dictionary
 from workers.images import ImageSetReader
 from workers.readouts import cls_and_mean_patch, final_tokens
 from workers.stages import align_dictionaries, embed_images
-from workers.stages.configs import AlignDictionariesConfig, ConfigError, EmbedImagesConfig, MakeControlConfig
+from workers.stages.configs import (
+    AlignDictionariesConfig,
+    ConfigError,
+    EmbedImagesConfig,
+    MakeControlConfig,
+    ReadFeedForwardConfig,
+)
 from workers.stages.context import ChunkPlan, RunCancelledError, SilentReporter, StageContext
 from workers.vision_model import load_vision_model
 
@@ -159,6 +165,26 @@ def test_given_images_latents_are_matched_by_what_they_do(
     for key, expected in tensors.items():
         if not key.endswith("nearest"):  # a tile of another size rounds otherwise
             assert torch.allclose(again[key], expected, atol=1e-5), key
+
+
+def test_with_two_poles_a_direction_lies_near_its_opposite(world: TinyWorld) -> None:
+    images = world.image_set.digest
+    [every] = world.run("read-feed-forward", ReadFeedForwardConfig(world.vision_model.digest, images, k=(0,)))
+    [random] = world.run("make-control", MakeControlConfig(every.digest, images, n_tokens=4096))
+    assert [load_dictionary(one).poles for one in (every, random)] == [("positive", "negative"), ("positive",)]
+    for one, other, turned in ((every, random, "pole_a"), (random, every, "pole_b")):
+        [made] = world.run("align-dictionaries", AlignDictionariesConfig(one.digest, other.digest, n_bins=1))
+        first, second = (load_dictionary(each).decoder_directions("blocks.0.mlp.hidden") for each in (one, other))
+        cosines = F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
+        tensors = load_file(made.path("nearest.safetensors"))
+        assert torch.allclose(tensors["blocks.0.mlp.hidden/a.cosine"], cosines.abs().amax(1), atol=1e-6)
+        lines = [json.loads(line) for line in made.path("pairs.jsonl").read_text().splitlines()]
+        here = [pair for pair in lines if pair["hookpoint"] == "blocks.0.mlp.hidden"]
+        assert {pair[turned] for pair in here} == {1, -1}
+        for pair in here:
+            sign = float(cosines[pair["latent_a"], pair["latent_b"]])
+            assert pair[turned] == (1 if sign > 0 else -1)
+            assert pair["mcs"] == pytest.approx(abs(sign), abs=1e-5)
 
 
 def test_dictionaries_without_a_common_hookpoint_are_not_aligned(world: TinyWorld, dictionary: Artifact) -> None:
