@@ -129,6 +129,7 @@ class Readout(models.Model):
 CONTROL_KINDS = ("residual_basis", "random_directions", "untrained_dictionary", "random_transformer")
 
 
+FEED_FORWARD_KINDS = ("ff_kv", "topk_ff_kv")
 KIND_NAMES = {
     "topk_sae": "TopK SAE", "batch_topk_sae": "BatchTopK SAE", "jumprelu_sae": "JumpReLU SAE", "relu_sae": "ReLU SAE",
     "cross_layer_transcoder": "cross-layer transcoder", "ff_kv": "FF-KV", "topk_ff_kv": "TopK FF-KV",
@@ -168,6 +169,11 @@ class Dictionary(models.Model):
     @property
     def is_control(self) -> bool:
         return self.kind in CONTROL_KINDS
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it was trained on images; controls are not, nor is what is read off a model's MLPs."""
+        return not self.is_control and self.kind not in FEED_FORWARD_KINDS
 
 
 class ExemplarSet(models.Model):

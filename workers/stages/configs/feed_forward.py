@@ -24,10 +24,12 @@ class ReadFeedForwardConfig:
     name: str = setting("ff-kv", "Name", "What the dictionaries will be called; k is added.")
     k: tuple[int, ...] = setting((0, 10), "k", "A dictionary for each: so many units are kept per token, 0 keeps all.")
     selection: str = setting(
-        "absolute", "Selection", "Which units are the strongest: by absolute, value, contribution."
+        "absolute", "Selection", "By what a unit is strong; a contribution is its value times the norm of its vector."
     )
     scaling: str = setting("plain", "Scaling", "normalized: value vectors of norm 1, their norms in the activations.")
-    poles: str = setting("both", "Poles", "positive leaves out what fires below zero, as with GELU the weak half does.")
+    poles: str = setting(
+        "both", "Poles", "positive leaves out values below zero; with GELU those are weak, -0.17 to 0."
+    )
 
     parent_fields: ClassVar[tuple[str, ...]] = ("vision_model", "image_set")
 
