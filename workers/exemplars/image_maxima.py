@@ -124,7 +124,7 @@ class DenseImages:
     def __init__(self, codes: Codes, *, n_images: int, n_prefix_tokens: int) -> None:
         self.n_prefix_tokens = n_prefix_tokens
         self.values = codes.values.float().clamp_min(0).view(n_images, -1, codes.values.shape[1])
-        self.maximum = self.values.amax(1)
+        self.maximum = self.values.amax(1).abs()  # there may be a zero with a sign, whose bits are no order
 
     def count(self, counts: ActivationCounts) -> None:
         for tokens in self.values.flatten(0, 1).split(TOKENS_AT_ONCE):  # type: ignore[no-untyped-call]
