@@ -72,11 +72,13 @@ class Command(BaseCommand):
         try:
             config = config_from_dict(options["stage"] or "", asked_config(options))
             guessed = estimate(options["stage"], config)
-            is_measured = isinstance(config, TrainDictionaryConfig)
-            sentences = measured_cost(config) if is_measured else [guessed.time, guessed.memory, guessed.disk]
+            if isinstance(config, TrainDictionaryConfig):
+                amounts = measured_cost(config)
+            else:
+                amounts = [guessed.time, guessed.memory, guessed.disk]
         except (ArtifactError, OutOfMemoryError, ValueError) as error:
             raise CommandError(str(error)) from error
-        for name, amount in zip(("time", "memory", "disk"), sentences, strict=True):
+        for name, amount in zip(("time", "memory", "disk"), amounts, strict=True):
             self.stdout.write(f"{name}: {amount.sentence}")
 
     def resumed(self, pk: int) -> Run:

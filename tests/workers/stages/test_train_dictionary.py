@@ -168,11 +168,11 @@ def test_activations_of_a_broken_model_fail_the_run_and_leave_nothing(world: Tin
     assert world.run("train-dictionary", config_of(world))
 
 
-class SmallDevice(TorchDispatchMode):
+class SmallDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """An allocator that refuses tensors above a size, as a full device would."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.most = most
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
