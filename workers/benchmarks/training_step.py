@@ -37,8 +37,8 @@ CONFIG = TrainingConfig(
     clip_norm=1.0,
     dead_after_tokens=NEVER,
 )
-N_WARM_UP = 2
-SLOW = 1.5  # times the fastest library: such methods get a quarter of the steps
+SLOW = 1.5  # times the fastest library: such methods are measured for a few steps only
+FEW_STEPS = 3
 QUICK_STEPS = 6
 
 
@@ -79,13 +79,13 @@ def measure_steps(n_steps: int, *, with_peers: bool = False, is_quick: bool = Fa
     """
     n_steps = min(n_steps, QUICK_STEPS) if is_quick else n_steps
     say(f"\nTraining step of a TopK SAE, k = {K}, 1 thread, tokens per CPU-second, medians of {n_steps} steps")
-    say("(a quarter of them for cases without a floor and for methods far from the fastest)\n")
+    say(f"(a quarter of them where there is no floor, {FEW_STEPS} for methods far from the fastest library)\n")
     met = True
     with ExitStack() as stack:
         try:
             peers = stack.enter_context(open_peers()) if with_peers else None
             for case in FLOORS if is_quick else CASES:
-                met = measure_case(case, peers, n_steps if case in FLOORS else max(3, n_steps // 4)) and met
+                met = measure_case(case, peers, n_steps if case in FLOORS else max(FEW_STEPS, n_steps // 4)) and met
         except PeersError as error:
             say(str(error))
             return False
@@ -116,20 +116,20 @@ def measure_case(case: Case, peers: Peers | None, n_steps: int) -> bool:
 
 
 def time_steps(case: Case, peers: Peers | None, n_steps: int) -> dict[str, list[float]]:
-    """CPU seconds of each step after the first ones, by method; one step of each in turn."""
+    """CPU seconds of each step after the first one, by method; one step of each in turn."""
     steps = {OURS: our_step(case), PLAIN: plain_step(case)}
     if peers is not None:
         asked = {"d_model": case.d_model, "n_latents": case.n_latents, "k": K}
         names = peers.prepare(asked | {"n_tokens": case.n_tokens, "n_dead": case.n_dead})
         steps |= {name: partial(peers.step, name) for name in names}
-    warm = {name: [step() for _ in range(N_WARM_UP)][-1] for name, step in steps.items()}
+    warm = {name: step() for name, step in steps.items()}  # makes gradients and moments; not counted
     for name, step in warm.items():
         assert step.n_dead == case.n_dead, f"{name} has {step.n_dead} dead latents, not {case.n_dead}"
     limit = SLOW * min((step.seconds for name, step in warm.items() if name not in (OURS, PLAIN)), default=float("inf"))
     found: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(n_steps):
         for name, take in steps.items():
-            if number < max(3, n_steps // 4) or warm[name].seconds <= limit:
+            if number < FEW_STEPS or warm[name].seconds <= limit:
                 found[name].append(take().seconds)
     return found
 

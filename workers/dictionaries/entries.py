@@ -82,7 +82,7 @@ def above_floor_of_product(coder: SparseCoder, tokens: Tensor, floor: Tensor, mo
     offset = coder.encoder_offset()
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     n_entries = 0
-    for rows in tokens.split(ROWS):
+    for rows in torch.split(tokens, ROWS):
         pre = torch.addmm(offset, rows, coder.W_enc.T, out=buffer[: rows.shape[0]])
         row, latent = (pre > floor).nonzero(as_tuple=True)
         parts.append((torch.bincount(row, minlength=rows.shape[0]), latent.int(), pre[row, latent]))

@@ -150,7 +150,8 @@ def keep_entries(values: Float[Tensor, "n m"], indices: Int[Tensor, "n k"]) -> F
 
 def sparsity_loss(coder: SparseCoder, pre: Tensor, codes: Tensor, objective: Objective) -> Float[Tensor, ""]:
     if objective.activation == "relu":
-        return (codes * coder.W_dec.norm(dim=1)).sum(1).mean()
+        norms: Tensor = coder.W_dec.norm(dim=1)
+        return (codes * norms).sum(1).mean()
     if objective.activation == "jumprelu":
         active: Tensor = IsActive.apply(pre, coder.threshold, objective.bandwidth)  # type: ignore[no-untyped-call]
         return active.sum(1).mean()
@@ -191,7 +192,7 @@ class JumpReLU(torch.autograd.Function):
         return torch.where((pre > threshold) & (pre > 0), pre, 0.0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         near = is_near(pre, threshold, ctx.bandwidth)
         of_threshold = -(threshold / ctx.bandwidth) * (gradient * near).sum(0)
@@ -208,7 +209,7 @@ class IsActive(torch.autograd.Function):
         return ((pre > threshold) & (pre > 0)).to(pre.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         near = is_near(pre, threshold, ctx.bandwidth)
         return None, -(gradient * near).sum(0) / ctx.bandwidth, None

@@ -138,7 +138,8 @@ def candidates_of_product(tokens: Float[Tensor, "n_tokens d_model"], read: Read,
     """The n largest of each token by a product in single precision."""
     select = strongest_of_either_sign if is_signed else strongest
     columns = [
-        select(torch.addmm(read.bias, part, read.rows.T), n).indices.int().flatten() for part in tokens.split(ROWS)
+        select(torch.addmm(read.bias, part, read.rows.T), n).indices.int().flatten()
+        for part in torch.split(tokens, ROWS)
     ]
     starts = torch.arange(0, tokens.shape[0] * n + 1, n, dtype=torch.int32)
     return Pattern(starts, torch.cat(columns), read.rows.shape[0])

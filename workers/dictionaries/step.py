@@ -80,7 +80,7 @@ def compiled_forward(compiler: str) -> Callable[[SparseCoder, Tensor, Objective]
 def remove_parallel_gradient(coder: SparseCoder) -> None:
     """Take from each decoder row's gradient its part along the row, which ``normalize_rows`` would undo."""
     assert coder.W_dec.grad is not None
-    for gradient, rows in zip(coder.W_dec.grad.split(ROWS), coder.W_dec.split(ROWS), strict=True):
+    for gradient, rows in zip(torch.split(coder.W_dec.grad, ROWS), torch.split(coder.W_dec, ROWS), strict=True):
         along = (gradient * rows).sum(dim=1, keepdim=True)
         gradient.addcmul_(along, rows, value=-1)
 
@@ -89,7 +89,7 @@ def remove_parallel_gradient(coder: SparseCoder) -> None:
 def clip_gradients(coder: SparseCoder, max_norm: float) -> Float[Tensor, ""]:
     """Scale all gradients so that their common norm is at most ``max_norm``; returns the norm they had."""
     gradients = [weight.grad for weight in coder.parameters() if weight.grad is not None]
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    norm: Tensor = torch.stack([gradient.norm() for gradient in gradients]).norm()
     torch._foreach_mul_(gradients, (max_norm / (norm + SMALLEST)).clamp(max=1.0))
     return norm
 
@@ -97,7 +97,7 @@ def clip_gradients(coder: SparseCoder, max_norm: float) -> Float[Tensor, ""]:
 @torch.no_grad()
 def normalize_rows(coder: SparseCoder) -> None:
     """Decoder rows of norm 1; a row of zeros stays. Thresholds that a step took below zero go back to it."""
-    for rows in coder.W_dec.split(ROWS):
+    for rows in torch.split(coder.W_dec, ROWS):
         rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(SMALLEST))
     if coder.shape.selection == "threshold" and coder.threshold.requires_grad:
         coder.threshold.clamp_min_(0)
