@@ -42,14 +42,14 @@ def scores_of(maxima: Float[Tensor, "image n"], unit: Float[Tensor, "image width
     return torch.where(pairs > 1e-12, together / pairs, torch.nan)
 
 
-def floor_of(embeddings: Float[Tensor, "image width"]) -> float:
-    """The mean cosine of two different images; NaN of fewer than two."""
+def floor_of(embeddings: Float[Tensor, "image width"]) -> float | None:
+    """The mean cosine of two different images; None of fewer than two."""
     n = embeddings.shape[0]
     summed = F.normalize(embeddings.double(), dim=1).sum(dim=0).square().sum()
-    return float((summed - n) / (n * n - n)) if n > 1 else float("nan")
+    return float((summed - n) / (n * n - n)) if n > 1 else None
 
 
-def monosemanticity_summary(scores: Float[Tensor, " n_latents"], floor: float) -> dict[str, Any]:
+def monosemanticity_summary(scores: Float[Tensor, " n_latents"], floor: float | None) -> dict[str, Any]:
     """Of the latents that have a score; None where none has."""
     known = scores[~scores.isnan()].double()
     facts: dict[str, Any] = {"n_latents": int(known.numel()), "floor": floor}

@@ -6,7 +6,7 @@ monosemanticity of one hookpoint, once all images are measured. The altered pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -26,6 +26,7 @@ from workers.images import ImageSetReader
 from workers.stages.configs import EvaluateDictionaryConfig
 from workers.stages.context import StageContext
 from workers.stages.inputs import hookpoints_read, open_dictionary, open_images, open_model
+from workers.stages.memory import OutOfMemoryError, fits
 from workers.vision_model import VisionModel
 
 if TYPE_CHECKING:
@@ -54,9 +55,40 @@ class Subject(NamedTuple):
 
 
 def open_subject(config: EvaluateDictionaryConfig, context: StageContext) -> Subject:
+    """Raises ValueError where the dictionary does not fit the model it names."""
     dictionary = open_dictionary(config.dictionary, context)
     model = open_model(dictionary.description.vision_model, context)
+    for read in dictionary.reads:
+        for write in dictionary.writes_of(read):
+            width, wanted = dictionary.decoder_directions(read, write).shape[1], model.width_of(write)
+            if width != wanted:
+                raise ValueError(
+                    f"The dictionary writes vectors of width {width} at {write}, where its vision model has {wanted}; "
+                    "it was made for another model."
+                )
     return Subject(dictionary, model, open_images(config.image_set, context))
+
+
+def with_less_memory(act: Callable[[int], None], batch: int, log: Callable[[str], None]) -> None:
+    """Call ``act`` with a number of images at once, and with half as many if memory runs out; then give up."""
+    if fits(lambda: act(batch)):
+        return
+    half = batch // 2
+    if half:
+        log(f"Memory ran out with {batch} images at once: this chunk is done again with {half}.")
+    if not half or not fits(lambda: act(half)):
+        raise OutOfMemoryError(
+            f"Memory ran out with {max(half, 1)} images at once. Evaluate where there is more, or a dictionary of fewer "
+            "hookpoints or latents."
+        )
+
+
+def require_finite(tokens: Tensor, what: str, hookpoint: str) -> None:
+    """NaN and infinity would spoil every figure in silence."""
+    if not bool(torch.isfinite(tokens).all()):
+        raise ValueError(
+            f"The {what} at {hookpoint} are NaN or infinite; the weights are damaged, or do not belong here."
+        )
 
 
 def spread_evenly(n_images: int, n_chosen: int) -> list[int]:
@@ -103,6 +135,14 @@ def decoder_norms(dictionary: Dictionary, read: str) -> Tensor:
 def measure(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], context: StageContext) -> None:
     """Sums over a range of images, their maxima where embeddings are given, and for a CLT its contributions."""
     subject = open_subject(config, context)
+    with_less_memory(
+        lambda batch: measure_in_batches(config, payload, context, subject, batch), subject.batch_size(), context.log
+    )
+
+
+def measure_in_batches(
+    config: EvaluateDictionaryConfig, payload: Mapping[str, Any], context: StageContext, subject: Subject, batch: int
+) -> None:
     dictionary = subject.dictionary
     chosen = measured_images(config, len(subject.reader))[payload["start"] : payload["stop"]]
     accumulators = fresh_accumulators(subject)
@@ -110,10 +150,12 @@ def measure(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], contex
     maxima = {read: ImageScores(len(chosen), dictionary.n_latents(read)) for read in dictionary.reads}
     done = 0
     for part in image_activations(
-        subject.model, subject.reader, hookpoints_read([dictionary]), chosen, batch_size=subject.batch_size(),
+        subject.model, subject.reader, hookpoints_read([dictionary]), chosen, batch_size=batch,
         n_threads=context.n_threads,
     ):  # fmt: skip
         for read, write, codes, rebuilt in reconstructions(dictionary, part.activations):
+            require_finite(part.activations[write], "activations", write)
+            require_finite(rebuilt, "reconstructions", write)
             accumulators[read].update(part.activations[write], rebuilt, codes)
             if config.embeddings:
                 maxima[read].update(codes, len(part.indices))

@@ -36,6 +36,7 @@ from workers.stages.evaluation_chunks import (
     merged_cross_layer,
     open_subject,
     spliced_images,
+    with_less_memory,
 )
 from workers.vision_model import VisionModel
 
@@ -84,10 +85,25 @@ def run_splice(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], con
     labels = labels_of(subject.reader, readout)[chosen]
     n_measured = payload["n_measured"]
     contributions = merged_cross_layer(subject, context, CONTRIBUTIONS, n_measured)
-    run = SpliceRun(
-        subject, readout, means_by_write(subject, context, n_measured), contributions and contributions.finish()
-    )
+    means = means_by_write(subject, context, n_measured)
+
+    def splice_images(batch: int) -> None:
+        run = SpliceRun(subject, readout, means, contributions and contributions.finish())
+        splice_in_batches(run, chosen, labels, payload, context, batch)
+
     batch = subject.batch_size(extra_widths=subject.model.n_blocks * subject.model.d_model)
+    with_less_memory(splice_images, batch, context.log)
+
+
+def splice_in_batches(
+    run: SpliceRun,
+    chosen: list[int],
+    labels: Int[Tensor, " n"],
+    payload: Mapping[str, Any],
+    context: StageContext,
+    batch: int,
+) -> None:
+    subject = run.subject
     done = 0
     for images in image_batches(subject.reader, subject.model.transform, chosen, batch, context.n_threads):
         run.take(images.to(subject.model.device), labels[done : done + len(images)])

@@ -50,4 +50,5 @@ def test_a_latent_that_ignores_the_images_scores_about_the_floor() -> None:
     generator = torch.Generator().manual_seed(1)
     embeddings = torch.randn(400, 8, generator=generator) + 1
     scores = monosemanticity(torch.rand(400, 50, generator=generator), embeddings)
+    assert floor_of(embeddings[:1]) is None
     assert float(scores.mean()) == pytest.approx(floor_of(embeddings), abs=0.02)

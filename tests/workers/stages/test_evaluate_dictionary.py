@@ -23,8 +23,9 @@ from workers.readouts import fit_probe, own_head, write_readout
 from workers.stages import evaluate_dictionary
 from workers.stages.configs import ConfigError, EmbedImagesConfig, EvaluateDictionaryConfig, ReadFeedForwardConfig
 from workers.stages.context import StageContext
-from workers.stages.evaluation_chunks import spread_evenly
+from workers.stages.evaluation_chunks import spread_evenly, with_less_memory
 from workers.stages.evaluation_splice import labels_of
+from workers.stages.memory import OutOfMemoryError
 from workers.vision_model import load_vision_model
 
 
@@ -317,3 +318,54 @@ def test_a_cross_layer_transcoder_has_contributions_cascades_and_retrieval(label
         key: pytest.approx(value, rel=1e-3, abs=1e-5) if isinstance(value, float) else value
         for key, value in expected.items()
     }
+
+
+def test_a_damaged_dictionary_is_refused_with_a_sentence(world: TinyWorld) -> None:
+    reads = ("blocks.0",)
+    coders = {"blocks.0": SparseCoder(CoderShape(16, 32, 4))}
+    for weight in coders["blocks.0"].parameters():
+        weight.data.fill_(torch.nan)
+    description = DictionaryDescription(
+        "topk_sae", "damaged", reads, reads, world.vision_model.digest, world.image_set.digest
+    )
+    with pytest.raises(
+        ValueError, match=r"The reconstructions at blocks\.0 are NaN or infinite; the weights are damaged"
+    ):
+        world.run("evaluate-dictionary", config_of(world, written(world, description, coders)))
+
+
+def test_a_dictionary_of_another_width_is_refused_with_a_sentence(world: TinyWorld) -> None:
+    reads = ("blocks.0",)
+    narrow = {"blocks.0": SparseCoder(CoderShape(8, 32, 4))}
+    description = DictionaryDescription(
+        "topk_sae", "narrow", reads, reads, world.vision_model.digest, world.image_set.digest
+    )
+    with pytest.raises(
+        ValueError, match=r"width 8 at blocks\.0, where its vision model has 16; it was made for another"
+    ):
+        world.run("evaluate-dictionary", config_of(world, written(world, description, narrow)))
+
+
+def test_where_memory_runs_out_half_as_many_images_are_taken_once() -> None:
+    tried: list[int] = []
+    said: list[str] = []
+
+    def act(batch: int, most: int) -> None:
+        tried.append(batch)
+        if batch > most:
+            raise MemoryError
+
+    with_less_memory(lambda batch: act(batch, 4), 8, said.append)
+    assert (tried, said) == ([8, 4], ["Memory ran out with 8 images at once: this chunk is done again with 4."])
+    with pytest.raises(OutOfMemoryError, match="Memory ran out with 4 images at once"):
+        with_less_memory(lambda batch: act(batch, 2), 8, said.append)
+    with pytest.raises(OutOfMemoryError, match="with 1 images at once"):
+        with_less_memory(lambda batch: act(batch, 0), 1, said.append)
+
+
+def test_one_image_alone_can_be_evaluated(world: TinyWorld, dictionary: Artifact, embeddings: Artifact) -> None:
+    config = replace(config_of(world, dictionary, embeddings), max_images=1)
+    [made] = world.run("evaluate-dictionary", config)
+    found = made.json("quality.json")["blocks.0"]
+    assert found["n_tokens"] == {"cls": 1, "patches": 16, "all": 17}
+    assert (found["monosemanticity"]["floor"], found["monosemanticity"]["mean"]) == (None, None)
