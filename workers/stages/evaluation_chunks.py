@@ -78,8 +78,8 @@ def with_less_memory(act: Callable[[int], None], batch: int, log: Callable[[str]
         log(f"Memory ran out with {batch} images at once: this chunk is done again with {half}.")
     if not half or not fits(lambda: act(half)):
         raise OutOfMemoryError(
-            f"Memory ran out with {max(half, 1)} images at once. Evaluate where there is more, or a dictionary of fewer "
-            "hookpoints or latents."
+            f"Memory ran out with {max(half, 1)} images at once. Evaluate where there is more of it, or a smaller "
+            "dictionary."
         )
 
 

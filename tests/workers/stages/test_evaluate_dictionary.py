@@ -18,7 +18,8 @@ from workers.dictionaries.cross_layer import CrossLayerCoder, CrossLayerShape, w
 from workers.dictionaries.monosemanticity import monosemanticity
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder
 from workers.dictionaries.store import DictionaryDescription, load_dictionary, write_coders
-from workers.images import ImageSetReader
+from workers.hookpoints import splice
+from workers.images import ImageSetReader, image_batches
 from workers.readouts import fit_probe, own_head, write_readout
 from workers.stages import evaluate_dictionary
 from workers.stages.configs import ConfigError, EmbedImagesConfig, EvaluateDictionaryConfig, ReadFeedForwardConfig
@@ -139,6 +140,22 @@ def test_every_hookpoint_has_its_splice_and_all_together(quality: Artifact) -> N
     # after the last block nothing of what came before is left
     assert together["zero"]["cosine_distance"] == pytest.approx(last["zero"]["cosine_distance"], rel=1e-4)
     assert whole["n_images_spliced"] == 20
+
+
+def test_the_mean_baseline_puts_the_mean_of_all_images_there(world: TinyWorld, quality: Artifact) -> None:
+    model, reader = load_vision_model(world.vision_model), ImageSetReader(world.image_set, world.root)
+    [part] = image_activations(model, reader, HOOKPOINTS, range(N_IMAGES), batch_size=N_IMAGES, n_threads=1)
+    chosen = spread_evenly(N_IMAGES, 20)
+    [images] = image_batches(reader, model.transform, chosen, 20, 1)
+    clean = model.module.forward_features(images)[:, 0]
+    for hookpoint in HOOKPOINTS:
+        tokens = part.activations[hookpoint]
+        means = torch.cat([tokens[:, :1].mean(0), tokens[:, 1:].mean((0, 1)).expand(16, -1)]).expand(20, -1, -1)
+        with torch.no_grad(), splice(model, {hookpoint: lambda _, means=means: means}):  # type: ignore[misc]
+            altered = model.module.forward_features(images)[:, 0]
+        distance = float((1 - torch.nn.functional.cosine_similarity(altered, clean)).mean())
+        found = quality.json("quality.json")[hookpoint]["splice"]["passes"]["mean"]
+        assert found["cosine_distance"] == pytest.approx(distance, rel=1e-4)
 
 
 def test_latents_are_scored_by_the_images_that_drive_them(
