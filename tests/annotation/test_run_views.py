@@ -252,6 +252,24 @@ def test_metrics_and_log_can_be_downloaded(client: Client, rhea: User) -> None:
     assert log.endswith(b"hello\n")
 
 
+def test_the_mlps_of_a_model_are_read_for_each_k_that_is_written(
+    client: Client, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    address = reverse("run-new")
+    query = {"stage": "read-feed-forward", "image_set": image_set.digest, "vision_model": vision_model.digest}
+    text = text_of(client, address, **query)
+    assert 'value="blocks.1.mlp.hidden"' in text
+    assert 'value="blocks.1.mlp.in"' not in text
+    assert 'name="k" value="0, 10"' in text
+    assert '<option value="contribution">contribution</option>' in text
+    asked = query | {"name": "mlps", "k": "0, 5,20", "selection": "contribution", "scaling": "plain", "poles": "both"}
+    posted = f"{address}?stage=read-feed-forward"
+    assert "such as 0, 10" in client.post(posted, asked | {"k": "all"}).content.decode()
+    client.post(posted, asked)
+    run = Run.objects.get()
+    assert (run.config["k"], run.config["selection"], run.queue) == ([0, 5, 20], "contribution", "cpu")
+
+
 def test_the_choice_of_stages_leaves_out_what_a_study_starts(client: Client, rhea: User) -> None:
     text = text_of(client, reverse("run-new"))
     assert "?stage=train-dictionary" in text

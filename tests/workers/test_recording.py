@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from PIL import Image
 
+from annotation.domain.controls import available_controls
 from annotation.domain.recording import record_artifacts
 from annotation.domain.runs import create_run
 from annotation.models import Dictionary, ExemplarSet, Feature, ImageSet, Readout, Run, VisionModel
@@ -49,7 +50,7 @@ def command(*arguments: object) -> str:
 
 def execute(stage: str, **config: object) -> Run:
     run = create_run(stage=stage, config=config, user=None)
-    while tasks.execute_next(queue="gpu"):
+    while tasks.execute_next(queue=run.queue):
         continue
     run.refresh_from_db()
     assert (run.state, run.error) == (Run.State.DONE, "")
@@ -108,6 +109,34 @@ def test_a_trained_model_is_registered_under_the_name_of_its_run(image_set: Imag
         ("own-2", "trained"),
     ]
     assert list(Readout.objects.values_list("name", flat=True)) == ["own head", "own head"]
+
+
+def test_the_mlps_of_a_model_and_their_random_transformer_have_rows_and_features(image_set: ImageSet) -> None:
+    images = image_set.digest
+    execute("train-model", name="own", image_set=images, image_size=16, depth=2, width=32, n_epochs=1)
+    model = VisionModel.objects.get()
+    execute("read-feed-forward", vision_model=model.digest, image_set=images, name="mlps", k=[0, 4])
+    every, strongest = Dictionary.objects.order_by("id")
+    assert [(one.name, one.kind_name) for one in (every, strongest)] == [
+        ("mlps", "FF-KV"),
+        ("mlps, k = 4", "TopK FF-KV"),
+    ]
+    assert strongest.hookpoints == ["blocks.0.mlp.hidden", "blocks.1.mlp.hidden"]
+    assert not strongest.is_trained
+
+    execute("make-control", dictionary=strongest.digest, image_set=images, kind="random_transformer")
+    control = Dictionary.objects.get(kind="random_transformer")
+    assert (control.control_of, control.is_control) == (strongest, True)
+    assert (control.vision_model.source, control.vision_model.name) == ("untrained", "untrained vit_tiny_patch16_224")
+    assert control.vision_model.readouts.count() == 1
+
+    execute("collect-exemplars", image_set=images, dictionaries=[control.digest])
+    features = Feature.objects.filter(dictionary=control)
+    assert sorted(set(features.values_list("hookpoint", "block", "pole"))) == [
+        (f"blocks.{block}.mlp.hidden", block, pole) for block in (0, 1) for pole in (-1, 1)
+    ]
+    assert features.count() == 2 * 2 * 128
+    assert available_controls([strongest], ["random_transformer", "random_directions"]) == ["random_transformer"]
 
 
 def test_a_stage_runs_from_the_command_line_without_a_broker(image_set: ImageSet, tmp_path: Path) -> None:
