@@ -31,7 +31,7 @@ def test_tokens_are_sparse_sums_of_the_true_rows() -> None:
     codes = [world.draw_codes(50, again) for _ in range(2)]
     assert [(code > 0).sum(1).unique().tolist() for code in codes] == [[2], [2]]  # type: ignore[no-untyped-call]
     on = codes[0][codes[0] > 0]
-    assert (float(on.min()), float(on.max())) == (pytest.approx(0.5, abs=0.05), pytest.approx(1.5, abs=0.05))
+    assert [float(on.min()), float(on.max())] == pytest.approx([0.5, 1.5], abs=0.05)
     torch.testing.assert_close(drawn["blocks.1.mlp.in"], codes[1] @ world.read_rows[1])
     written = codes[0] @ world.written_rows[0, 1] + codes[1] @ world.written_rows[1, 1]
     torch.testing.assert_close(drawn["blocks.1.mlp.out"], written)

@@ -20,6 +20,7 @@ from workers.stages.configs import (
     EvaluateDictionaryConfig,
     MakeControlConfig,
     ReadFeedForwardConfig,
+    StageConfig,
     TrainDictionaryConfig,
 )
 from workers.vision_model import load_vision_model
@@ -82,7 +83,7 @@ def make_all(bench: Bench, n_tokens: int, n_latents: int, k: int) -> dict[str, M
             images, model, hookpoints, name=kind, kind=kind, n_latents=n_latents, k=k, n_tokens=n_tokens,
             batch_tokens=BATCH, learning_rate=2e-3,
         )  # fmt: skip
-        made[kind] = timed(lambda config=config: bench.run("train-dictionary", config)[0])  # type: ignore[misc]
+        made[kind] = timed(bench, "train-dictionary", config)
     units = bench.run("read-feed-forward", ReadFeedForwardConfig(model, images, k=(0, k)))
     made |= {"ff_kv": Made(units[0], 0.0), f"topk_ff_kv, k = {k}": Made(units[1], 0.0)}
     for target, kind in (
@@ -93,14 +94,15 @@ def make_all(bench: Bench, n_tokens: int, n_latents: int, k: int) -> dict[str, M
         ("ff_kv", "random_directions"),
         ("ff_kv", "random_transformer"),
     ):
-        config = MakeControlConfig(made[target].artifact.digest, images, kind=kind, n_tokens=16_384)
-        made[f"{kind} for {target}"] = timed(lambda config=config: bench.run("make-control", config)[-1])  # type: ignore[misc]
+        asked = MakeControlConfig(made[target].artifact.digest, images, kind=kind, n_tokens=16_384)
+        made[f"{kind} for {target}"] = timed(bench, "make-control", asked)
     return made
 
 
-def timed(make: Callable[[], Artifact]) -> Made:
+def timed(bench: Bench, stage: str, config: StageConfig) -> Made:
+    """The last artefact of a run; before the dictionary there may be its model."""
     started = time.process_time()
-    artifact = make()
+    artifact = bench.run(stage, config)[-1]
     return Made(artifact, time.process_time() - started)
 
 

@@ -53,8 +53,8 @@ def reading_of(target: Dictionary, hookpoint: str, d_model: int) -> Reading:
         coder = target.coders[hookpoint]
         n_latents, d_out = coder.shape.n_latents, coder.shape.d_out
         values = coder.W_dec * coder.norms[:, None] if coder.shape.is_normalized else coder.W_dec
-        shape = CoderShape(d_model, n_latents, n_latents, d_out, "threshold", "none", is_bias_tied=False)
-        return Reading(shape, values.cpu(), coder.b_dec.cpu())
+        reading = CoderShape(d_model, n_latents, n_latents, d_out, "threshold", "none", is_bias_tied=False)
+        return Reading(reading, values.cpu(), coder.b_dec.cpu())
     raise ValueError(f"A dictionary of kind '{target.kind}' has no controls.")
 
 
@@ -127,7 +127,7 @@ def untrained_coder(
 def common_threshold(coder: SparseCoder, activations: Float[Tensor, "n_tokens d_model"], n_active: int) -> float:
     """The one threshold above which so many entries of all these tokens lie; zero where fewer are positive."""
     largest = torch.zeros(0)
-    for tokens in activations.split(TOKENS_AT_ONCE):
+    for tokens in torch.split(activations, TOKENS_AT_ONCE):
         pre = coder.pre_activations(coder.normalize(tokens).tokens).flatten()
         candidates = torch.cat([largest, pre[pre > 0]])
         largest = candidates.topk(min(n_active + 1, candidates.numel()), sorted=True).values
@@ -183,7 +183,7 @@ def feature_densities(
     """The share of tokens at which each feature fires: latent by latent, pole after pole."""
     n_latents = target.n_latents(hookpoint)
     fired = torch.zeros(len(target.poles), n_latents, dtype=torch.long)
-    for tokens in activations.split(TOKENS_AT_ONCE):
+    for tokens in torch.split(activations, TOKENS_AT_ONCE):
         codes = target.encode(hookpoint, tokens)
         for row, pole in enumerate(target.poles):
             seen = pole_codes(codes, pole)

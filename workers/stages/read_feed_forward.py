@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from workers.dictionaries.feed_forward import (
     HIDDEN,
@@ -40,7 +41,7 @@ def plan(config: ReadFeedForwardConfig, context: StageContext) -> list[ChunkPlan
 
 def execute(config: ReadFeedForwardConfig, payload: dict[str, Any], context: StageContext) -> None:
     model = open_model(config.vision_model, context)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for n_done, read in enumerate(payload["hookpoints"], start=1):
         coder = read_feed_forward(model, read, is_normalized=config.scaling == "normalized")
         tensors |= {f"{read}.{name}": getattr(coder, name).detach() for name in TENSORS}

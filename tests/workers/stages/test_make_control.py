@@ -50,7 +50,7 @@ def units(world: TinyWorld) -> Artifact:
 
 
 def control_of(world: TinyWorld, target: Artifact, kind: str, **more: str) -> list[Artifact]:
-    config = MakeControlConfig(target.digest, world.image_set.digest, kind=kind, n_tokens=N_TOKENS, seed=5, **more)  # type: ignore[arg-type]
+    config = MakeControlConfig(target.digest, world.image_set.digest, kind=kind, n_tokens=N_TOKENS, seed=5, **more)
     return world.run("make-control", config)
 
 
