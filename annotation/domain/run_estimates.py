@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import Sum
 
 from annotation.domain.storage import artifact_store
+from annotation.domain.training_work import hookpoint_width, trained_weights, work_per_token
 from annotation.models import Dictionary, ImageSet, Run, VisionModel
 from workers.artifacts import ArtifactError
 from workers.stages.configs import (
@@ -30,6 +31,7 @@ from workers.stages.configs import (
     StageConfig,
     TrainDictionaryConfig,
     TrainModelConfig,
+    config_from_dict,
 )
 from workers.stages.configs.importing import files_of, import_source
 
@@ -40,11 +42,10 @@ MAPS_PER_LATENT = 24 + 4 * 4  # top images and samples over the activation range
 MAPS_MEANWHILE = 24 + 7 * 4  # as long as exemplars are collected: a reservoir for each half octave
 STATES_MEANWHILE = 2 * 4  # on the disk at once: of each lane of chunks the last and the one before
 DEFAULT_PATCHES = 196
-DEFAULT_WIDTH = 768
+DEFAULT_WIDTH, DEFAULT_BLOCKS = 768, 12
 DEFAULT_K = 32
 GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pixel images
     "train-model": 700.0,
-    "train-dictionary": 20_000.0,
     "read-feed-forward": 10.0,
     "import-dictionary": 20.0,
     "make-control": 50_000.0,
@@ -54,8 +55,8 @@ GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pi
     "align-dictionaries": 2000.0,
     "freeze-stimuli": 10.0,
 }
+GUESSED_WORK = 4.7e10  # products per second of a training, likewise
 N_RUNS_MEASURED = 5
-MLP_RATIO = 4
 MIXED_BATCHES, BLOCK_BYTES = 8, 1 << 30  # of activations in the mixing buffer of a training (workers/activations.py)
 
 
@@ -95,7 +96,7 @@ def estimate(stage: str, config: StageConfig) -> Estimate:
     disk = sizes.kept + sizes.meanwhile
     return Estimate(
         n_units=sizes.n_units,
-        time=time_needed(stage, sizes.n_units),
+        time=time_needed(stage, config, sizes.n_units),
         memory=Amount(memory, f"About {readable_bytes(memory)}: {sizes.what}, and torch itself."),
         disk=Amount(
             disk,
@@ -104,11 +105,17 @@ def estimate(stage: str, config: StageConfig) -> Estimate:
     )
 
 
-def time_needed(stage: str, n_units: int) -> Amount:
+def time_needed(stage: str, config: StageConfig, n_units: int) -> Amount:
     unit = STAGES[stage].unit
-    rate, n_runs = measured_rate(stage)
+    if isinstance(config, TrainDictionaryConfig):
+        work = training_work(config)
+        measured, n_runs = measured_training_work()
+        rate, guess = (measured / work if measured else None), GUESSED_WORK / work
+    else:
+        rate, n_runs = measured_rate(stage)
+        guess = GUESSED_RATES.get(stage, 100.0)
     if rate is None:
-        rate = GUESSED_RATES.get(stage, 100.0)
+        rate = guess
         why = f"at {rate:,.0f} {unit} per second, a guess for two CPU cores: no run of this stage has finished here yet"
     else:
         runs = "the last run" if n_runs == 1 else f"the last {n_runs} runs"
@@ -123,6 +130,24 @@ def measured_rate(stage: str) -> tuple[float | None, int]:
     ids = list(last.values_list("id", flat=True)[:N_RUNS_MEASURED])
     total = Run.objects.filter(id__in=ids).aggregate(units=Sum("n_units"), seconds=Sum("busy_seconds"))
     return (total["units"] / total["seconds"] if total["units"] else None), len(ids)
+
+
+def measured_training_work() -> tuple[float | None, int]:
+    """Products per second over the last finished trainings, whatever their sizes, and how many trainings those are."""
+    last = Run.objects.filter(stage="train-dictionary", state=Run.State.DONE, busy_seconds__gt=0).order_by("-id")
+    work = seconds = 0.0
+    runs = list(last[:N_RUNS_MEASURED])
+    for run in runs:
+        config = config_from_dict(run.stage, run.config)
+        assert isinstance(config, TrainDictionaryConfig), config
+        work += run.n_units * training_work(config)
+        seconds += run.busy_seconds
+    return (work / seconds if work else None), len(runs)
+
+
+def training_work(config: TrainDictionaryConfig) -> float:
+    model = VisionModel.objects.filter(digest=config.vision_model).first()
+    return work_per_token(config, model_shape(model)[0], model.n_blocks if model else DEFAULT_BLOCKS)
 
 
 def n_images(digest: str) -> int:
@@ -140,7 +165,7 @@ def model_shape(model: VisionModel | None) -> tuple[int, int, int]:
 def model_bytes(model: VisionModel | None) -> float:
     """A ViT block has 12 d^2 weights."""
     width, _, _ = model_shape(model)
-    n_blocks = model.n_blocks if model else 12
+    n_blocks = model.n_blocks if model else DEFAULT_BLOCKS
     return FLOAT * 12.0 * width**2 * n_blocks
 
 
@@ -161,18 +186,6 @@ def train_dictionary_sizes(config: TrainDictionaryConfig) -> Sizes:
     memory = weights * ADAM_COPIES + buffer + 4 * config.batch_tokens * token + model_bytes(model)
     checkpoints = 2 * (ADAM_COPIES - 1) * weights  # gradients are not saved; one is taken up while one is written
     return Sizes(config.n_tokens, memory, weights, checkpoints, "sparse coders, optimizer and activations")
-
-
-def hookpoint_width(name: str, width: int) -> int:
-    return MLP_RATIO * width if name.endswith(".mlp.hidden") else width
-
-
-def trained_weights(config: TrainDictionaryConfig, width: int) -> float:
-    """Encoder and decoder rows of one dictionary; a cross-layer latent has a decoder row at each later block."""
-    sizes = config.sizes()
-    if config.kind == "cross_layer_transcoder":
-        return float(sum(n * width * (1 + len(sizes) - place) for place, (_, n, _) in enumerate(sizes)))
-    return float(sum(2 * n * hookpoint_width(name, width) for name, n, _ in sizes))
 
 
 def dictionary_sizes(digests: tuple[str, ...]) -> tuple[list[Dictionary], float, int]:

@@ -288,7 +288,7 @@ def test_the_form_offers_the_hookpoints_of_the_chosen_model_and_the_estimate(
     filled = text_of(client, address, **query)
     assert 'value="blocks.1" id="setting-hookpoints_0_1" checked' in filled.replace('class="" ', "")
     assert "blocks.2" not in filled
-    assert "About 7 min for 8,000,000 tokens, at 20,000 tokens per second, a guess" in filled
+    assert "About 38 s for 8,000,000 tokens, at 212,493 tokens per second, a guess" in filled
 
 
 def test_images_can_be_embedded_and_dictionaries_aligned_by_a_form(
@@ -441,3 +441,23 @@ def test_presets_and_transcoders_tick_their_own_hookpoints(
     assert ticked() == ["blocks.0", "blocks.1"]
     assert ticked(kind="cross_layer_transcoder") == ["blocks.0.mlp.in", "blocks.1.mlp.in"]
     assert ticked(preset="rrm-vit-b16") == ["blocks.0", "blocks.1"]  # of its eleven those that the model has
+
+
+def test_the_time_of_a_training_is_scaled_by_the_work_of_earlier_ones(
+    client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    config = training(image_set, vision_model)
+    del config["title"]
+    first = create_run(stage="train-dictionary", config=config, user=rhea)
+    assert "a guess for two CPU cores" in first.estimate["time"]["sentence"]
+    Run.objects.filter(pk=first.pk).update(state=Run.State.DONE, n_units=1000, busy_seconds=10.0)
+    same = create_run(stage="train-dictionary", config=config | {"n_tokens": 5000}, user=rhea)
+    assert same.estimate["time"]["sentence"] == (
+        "About 50 s for 5,000 tokens, at 100 tokens per second, measured in the last run of this stage here."
+    )
+    # per token 12 · 2 · 32² products of the model and 3 · 2 · 64 · 32 of the coders; those of the further one besides
+    changes = {"n_tokens": 5000, "variants": ["n_latents=640"]}
+    wider = create_run(stage="train-dictionary", config=config | changes, user=rhea)
+    model, coders = 12 * 2 * 32**2, 3 * 2 * 64 * 32
+    assert wider.estimate["time"]["value"] == pytest.approx(50 * (model + 11 * coders) / (model + coders))
+    assert wider.estimate["disk"]["value"] == pytest.approx(11 * same.estimate["disk"]["value"])

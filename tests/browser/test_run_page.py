@@ -84,9 +84,7 @@ def test_the_form_follows_the_chosen_model_and_shows_what_the_run_costs(signed_i
     signed_in.get_by_label("Vision model").select_option(label="small (vit)")
     signed_in.get_by_label("blocks.2", exact=True).wait_for()
     signed_in.get_by_label("Tokens").fill("2000000")
-    signed_in.get_by_text("About 100 s for 2,000,000 tokens").or_(
-        signed_in.get_by_text("About 2 min for 2,000,000 tokens")
-    ).wait_for()
+    signed_in.get_by_text("About 14 s for 2,000,000 tokens").wait_for()
 
     signed_in.get_by_role("button", name="Start the run").click()
     signed_in.wait_for_url("**/runs/*/")
