@@ -75,6 +75,28 @@ def test_random_directions_of_hidden_units_fire_as_often_as_the_units(world: Tin
     assert exemplars[0].json("exemplars.json")["hookpoints"] == list(READS)
 
 
+@pytest.mark.parametrize("kind", ["transcoder", "cross_layer_transcoder"])
+def test_transcoders_have_every_control_where_they_read(world: TinyWorld, kind: str) -> None:
+    reads = ("blocks.0.mlp.in", "blocks.1.mlp.in")
+    config = TrainDictionaryConfig(
+        world.image_set.digest, world.vision_model.digest, reads, kind=kind, n_latents=32, k=3, n_tokens=2048,
+        batch_tokens=128,
+    )  # fmt: skip
+    [target] = world.run("train-dictionary", config)
+    controls = [control_of(world, target, one)[0] for one in ("residual_basis", "random_directions")]
+    [untrained] = control_of(world, target, "untrained_dictionary")
+    loaded = [load_dictionary(artifact) for artifact in (*controls, untrained)]
+    assert [one.reads for one in loaded] == [reads] * 3
+    assert [one.n_latents(reads[0]) for one in loaded] == [16, 32, 32]
+    tokens = tokens_of(world, load_vision_model(world.vision_model), reads[1])
+    assert (loaded[2].encode(reads[1], tokens).values > 0).sum(1).unique().tolist() == [3]  # type: ignore[no-untyped-call]
+    found, live = (feature_densities(one, reads[1], tokens) for one in (loaded[1], load_dictionary(target)))
+    assert float(found.median()) == pytest.approx(float(live[live > 0].median()), rel=0.3)
+    made = (target.digest, *(artifact.digest for artifact in (*controls, untrained)))
+    exemplars = world.run("collect-exemplars", CollectExemplarsConfig(world.image_set.digest, made, n_top=3))
+    assert [one.json("exemplars.json")["dictionary"] for one in exemplars] == list(made)
+
+
 def test_the_units_of_an_untrained_model_are_a_control(world: TinyWorld, units: Artifact) -> None:
     model, head, artifact = control_of(world, units, "random_transformer", name="chance")
     facts, trained = model.json("model.json"), world.vision_model.json("model.json")

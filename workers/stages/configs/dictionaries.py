@@ -21,7 +21,7 @@ class MakeControlConfig:
     kind: str = setting("random_directions", "Kind", f"One of {', '.join(CONTROL_KINDS)}.")
     name: str = setting("", "Name", "Left empty, the kind is its name.")
     n_tokens: int = setting(65_536, "Tokens", "How many activations the densities are matched on.")
-    trained: str = setting("", "Trained", "For random_transformer: a dictionary trained on the untrained model.")
+    trained: str = setting("", "Trained on an untrained model", "For random_transformer of a trained kind.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set", "trained")
