@@ -191,7 +191,7 @@ def test_twenty_dictionaries_are_compared_and_more_are_said_to_be_left_out(clien
     assert "left out" not in page.content.decode()
     more = client.get(PAGE, asking(*many))
     assert len(more.context["lines"]) == 60
-    assert "2 of those asked for are left out" in more.content.decode()
+    assert "left out of those asked for: 2." in more.content.decode()
 
 
 def test_more_dictionaries_cost_no_more_queries(
