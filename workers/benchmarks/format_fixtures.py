@@ -69,76 +69,80 @@ def result(tokens: Tensor, latents: Tensor, reconstruction: Tensor, **facts: Any
     return Case(tokens.detach(), latents.detach(), reconstruction.detach(), facts)
 
 
-def saelens_cases() -> Iterator[tuple[str, Writer]]:
-    lens = fetched("sae_lens")
-    metadata_of = fetched("sae_lens.saes.sae").SAEMetadata
-    about = {"d_in": D, "d_sae": F}
+def saelens_plain(name: str, settings: dict[str, Any], prepare: Callable[[Any], None] = lambda sae: None) -> Writer:
+    """What save_model writes of an inference class."""
 
-    def plain(name: str, settings: dict[str, Any], prepare: Callable[[Any], None] = lambda sae: None) -> Writer:
-        def write(folder: Path) -> Case:
-            hook = {"metadata": metadata_of(hook_name="blocks.1.hook_resid_post")}
-            sae = getattr(lens, name)(getattr(lens, f"{name}Config")(**about, **hook, **settings))
-            stir(sae)
-            prepare(sae)
-            sae.save_model(folder)
-            loaded = lens.SAE.load_from_disk(str(folder))
-            tokens = some_tokens()
-            latents = loaded.encode(tokens)
-            return result(tokens, latents, loaded(tokens), reads="blocks.1.hook_resid_post")
-
-        return write
-
-    def trained(name: str, settings: dict[str, Any], *, is_checkpoint: bool) -> Writer:
-        """What training leaves behind: latents are those of the saved inference model."""
-
-        def write(folder: Path) -> Case:
-            sae = getattr(lens, name)(getattr(lens, f"{name}Config")(**about, **settings))
-            stir(sae)
-            if hasattr(sae, "topk_threshold"):
-                sae.topk_threshold.fill_(0.6)
-            final = folder.parent / "inference"
-            sae.save_inference_model(final)
-            loaded = lens.SAE.load_from_disk(str(final))
-            (sae.save_model if is_checkpoint else sae.save_inference_model)(folder)
-            tokens = some_tokens()
-            case = result(tokens, loaded.encode(tokens), loaded(tokens))
-            shutil.rmtree(final)
-            return case
-
-        return write
-
-    def scaled(folder: Path) -> Case:
-        scaler_class = fetched("sae_lens.training.activation_scaler").ActivationScaler
-        settings = {"normalize_activations": "expected_average_only_in"}
-        sae = lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(**about, **settings))
+    def write(folder: Path) -> Case:
+        lens = fetched("sae_lens")
+        hook = fetched("sae_lens.saes.sae").SAEMetadata(hook_name="blocks.1.hook_resid_post")
+        sae = getattr(lens, name)(getattr(lens, f"{name}Config")(d_in=D, d_sae=F, metadata=hook, **settings))
         stir(sae)
+        prepare(sae)
         sae.save_model(folder)
-        scaler = scaler_class(scaling_factor=FACTOR)
-        scaler.save(str(folder / "activation_scaler.json"))
+        loaded = lens.SAE.load_from_disk(str(folder))
         tokens = some_tokens()
-        read = scaler.scale(tokens)
-        return result(tokens, sae.encode(read), scaler.unscale(sae(read)))
+        return result(tokens, loaded.encode(tokens), loaded(tokens), reads="blocks.1.hook_resid_post")
 
-    def set_thresholds(sae: Any) -> None:
-        sae.threshold.data = torch.linspace(0.0, 1.5, F)
+    return write
 
-    yield "standard", plain("StandardSAE", {})
-    yield "standard-bias-kept", plain("StandardSAE", {"apply_b_dec_to_input": False})
-    yield "layer-norm", plain("StandardSAE", {"normalize_activations": "layer_norm"})
-    yield "norm-rescale", plain("StandardSAE", {"normalize_activations": "constant_norm_rescale"})
-    yield "gated", plain("GatedSAE", {})
-    yield "jumprelu", plain("JumpReLUSAE", {}, set_thresholds)
-    yield "topk", trained("TopKTrainingSAE", {"k": K}, is_checkpoint=False)
-    yield "topk-checkpoint", trained("TopKTrainingSAE", {"k": K}, is_checkpoint=True)
-    yield "abstopk", plain("AbsTopKSAE", {"k": K})
-    yield "batchtopk", trained("BatchTopKTrainingSAE", {"k": K}, is_checkpoint=False)
-    yield "batchtopk-checkpoint", trained("BatchTopKTrainingSAE", {"k": K}, is_checkpoint=True)
-    yield "jumprelu-checkpoint", trained("JumpReLUTrainingSAE", {}, is_checkpoint=True)
-    yield "scaled-checkpoint", scaled
+
+def saelens_trained(name: str, settings: dict[str, Any], *, is_checkpoint: bool) -> Writer:
+    """What training leaves behind: latents are those of the saved inference model."""
+
+    def write(folder: Path) -> Case:
+        lens = fetched("sae_lens")
+        sae = getattr(lens, name)(getattr(lens, f"{name}Config")(d_in=D, d_sae=F, **settings))
+        stir(sae)
+        if hasattr(sae, "topk_threshold"):
+            sae.topk_threshold.fill_(0.6)
+        final = folder.parent / "inference"
+        sae.save_inference_model(final)
+        loaded = lens.SAE.load_from_disk(str(final))
+        (sae.save_model if is_checkpoint else sae.save_inference_model)(folder)
+        tokens = some_tokens()
+        case = result(tokens, loaded.encode(tokens), loaded(tokens))
+        shutil.rmtree(final)
+        return case
+
+    return write
+
+
+def saelens_scaled(folder: Path) -> Case:
+    """A checkpoint whose activations were multiplied by a factor that lies beside it."""
+    lens = fetched("sae_lens")
+    settings = {"normalize_activations": "expected_average_only_in"}
+    sae = lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(d_in=D, d_sae=F, **settings))
+    stir(sae)
+    sae.save_model(folder)
+    scaler = fetched("sae_lens.training.activation_scaler").ActivationScaler(scaling_factor=FACTOR)
+    scaler.save(str(folder / "activation_scaler.json"))
+    tokens = some_tokens()
+    read = scaler.scale(tokens)
+    return result(tokens, sae.encode(read), scaler.unscale(sae(read)))
+
+
+def set_thresholds(sae: Any) -> None:
+    sae.threshold.data = torch.linspace(0.0, 1.5, F)
+
+
+def saelens_cases() -> Iterator[tuple[str, Writer]]:
     wide = {"d_out": D, "apply_b_dec_to_input": False}
-    yield "transcoder", plain("Transcoder", wide)
-    yield "skip-transcoder", plain("SkipTranscoder", wide)
-    yield "jumprelu-transcoder", plain("JumpReLUTranscoder", wide, set_thresholds)
+    yield "standard", saelens_plain("StandardSAE", {})
+    yield "standard-bias-kept", saelens_plain("StandardSAE", {"apply_b_dec_to_input": False})
+    yield "layer-norm", saelens_plain("StandardSAE", {"normalize_activations": "layer_norm"})
+    yield "norm-rescale", saelens_plain("StandardSAE", {"normalize_activations": "constant_norm_rescale"})
+    yield "gated", saelens_plain("GatedSAE", {})
+    yield "jumprelu", saelens_plain("JumpReLUSAE", {}, set_thresholds)
+    yield "topk", saelens_trained("TopKTrainingSAE", {"k": K}, is_checkpoint=False)
+    yield "topk-checkpoint", saelens_trained("TopKTrainingSAE", {"k": K}, is_checkpoint=True)
+    yield "abstopk", saelens_plain("AbsTopKSAE", {"k": K})
+    yield "batchtopk", saelens_trained("BatchTopKTrainingSAE", {"k": K}, is_checkpoint=False)
+    yield "batchtopk-checkpoint", saelens_trained("BatchTopKTrainingSAE", {"k": K}, is_checkpoint=True)
+    yield "jumprelu-checkpoint", saelens_trained("JumpReLUTrainingSAE", {}, is_checkpoint=True)
+    yield "scaled-checkpoint", saelens_scaled
+    yield "transcoder", saelens_plain("Transcoder", wide)
+    yield "skip-transcoder", saelens_plain("SkipTranscoder", wide)
+    yield "jumprelu-transcoder", saelens_plain("JumpReLUTranscoder", wide, set_thresholds)
 
 
 def sparsify_cases() -> Iterator[tuple[str, Writer]]:
@@ -174,13 +178,13 @@ def sparsify_output(sae: Any, tokens: Tensor, values: Tensor, indices: Tensor) -
 def dictionary_learning_cases() -> Iterator[tuple[str, Writer]]:
     dictionary = fetched("dictionary_learning.dictionary")
 
-    def saved(build: Callable[[], Any], class_name: str, load: Callable[[str], Any]) -> Writer:
+    def saved(build: Callable[[], Any], class_name: str, load: Callable[[str], Any] | None = None) -> Writer:
         def write(folder: Path) -> Case:
             sae = build()
             torch.save(sae.state_dict(), folder / "ae.pt")
             settings = {"trainer": {"dict_class": class_name, "layer": 1}, "buffer": None}
             (folder / "config.json").write_text(json.dumps(settings))
-            loaded = load(str(folder / "ae.pt"))
+            loaded = load(str(folder / "ae.pt")) if load is not None else sae
             tokens = some_tokens()
             latents = loaded.encode(tokens)
             return result(tokens, latents, loaded.decode(latents), reads="layers.1")
@@ -201,7 +205,7 @@ def dictionary_learning_cases() -> Iterator[tuple[str, Writer]]:
     yield "topk", saved(lambda: stirred(top(D, F, K)), "AutoEncoderTopK", top.from_pretrained)
     yield "batchtopk", saved(lambda: stirred(batch(D, F, K)), "BatchTopKSAE", batch.from_pretrained)
     halves = [F // 2, F // 2]
-    yield "matryoshka", saved(lambda: stirred(nested(D, F, K, halves)), "MatryoshkaBatchTopKSAE", loaded_as(nested))
+    yield "matryoshka", saved(lambda: stirred(nested(D, F, K, halves)), "MatryoshkaBatchTopKSAE")
     relu = dictionary.AutoEncoder
     yield "standard", saved(lambda: stirred(relu(D, F)), "AutoEncoder", partial(quietly, relu.from_pretrained))
     new = dictionary.AutoEncoderNew
@@ -210,17 +214,6 @@ def dictionary_learning_cases() -> Iterator[tuple[str, Writer]]:
     yield "gated", saved(lambda: stirred(gated(D, F)), "GatedAutoEncoder", gated.from_pretrained)
     jump = dictionary.JumpReluAutoEncoder
     yield "jumprelu", saved(lambda: stirred(jump(D, F)), "JumpReluAutoEncoder", jump.from_pretrained)
-
-
-def loaded_as(nested: Any) -> Callable[[str], Any]:
-    """Its own from_pretrained wants the groups' sizes."""
-
-    def load(path: str) -> Any:
-        sae = nested(D, F, K, [F // 2, F // 2])
-        sae.load_state_dict(torch.load(path))
-        return sae
-
-    return load
 
 
 def quietly(call: Callable[[str], Any], path: str) -> Any:
