@@ -246,7 +246,7 @@ def refuse_wrong(fits_found: Sequence[Fit], *, is_forced: bool, log: Callable[[s
     sentence = verdict(wrong[0], len(wrong), len(fits_found))
     if not is_forced:
         raise FormatError(
-            f"{sentence} Name other hookpoints or another model, or import it all the same (is_forced) if you know why."
+            f"{sentence} Name other hookpoints or another model, or import it all the same (--force) if you know why."
         )
     log(f"{sentence} It is imported all the same.")
 
@@ -254,7 +254,7 @@ def refuse_wrong(fits_found: Sequence[Fit], *, is_forced: bool, log: Callable[[s
 def verdict(fit: Fit, n_wrong: int, n: int) -> str:
     where = fit.reads if fit.reads == fit.writes else f"{fit.reads} to {fit.writes}"
     more = f" (and {n_wrong - 1} more of {n} coders are wrong)" if n_wrong > 1 else ""
-    shown = [trial for trial in fit.tried[:N_HINTS] if trial.explained_variance > fit.explained_variance]
+    shown = [trial for trial in fit.tried[:N_HINTS] if trial.explained_variance > fit.explained_variance + GAIN]
     shown += [Trial("its dimensions shuffled", fit.shuffled)] if fit.shuffled > fit.best - OVER_SHUFFLED else []
     hints = "; ".join(f"{trial.what}: {share(trial.explained_variance)}" for trial in shown)
     beside = f" The same weights used otherwise: {hints}." if hints else " Nothing else that was tried does better."

@@ -2,7 +2,7 @@
 
 Names follow TransformerLens (`blocks.7.hook_resid_post`), Hugging Face (`layers.7.mlp`) or say a layer's number only.
 What a name does not settle, the check against activations does: layer scale and the norm's affine part are treated
-differently by different libraries.
+differently by different libraries. `hook_mlp_in` is read before the norm there, and so is no hookpoint of ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ LENS_PLACES = {
     "mlp.hook_in": ".mlp.in",
     "mlp.hook_out": ".mlp.out",
     "mlp.hook_post": ".mlp.hidden",
-    "hook_mlp_in": ".mlp.in",
 }
 
 
