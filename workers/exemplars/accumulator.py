@@ -36,7 +36,7 @@ HIGHEST_BITS = 0x7FFFFFFF
 SMALLEST = 2.0**-149  # the smallest value that is not silence
 CONTRAST_SHARE = 0.1
 ENTRIES_AT_ONCE = 1 << 18  # below this many active entries the number of calls costs more than the work
-DENSE_AT_ONCE = 1 << 20  # pairs of an image and a latent
+PAIRS_AT_ONCE = 1 << 18  # of an image and a latent, active or not
 VALUES_AT_ONCE = 1 << 22  # of codes that are dense
 
 
@@ -109,7 +109,7 @@ class ExemplarAccumulator:
         """Work off the batches that wait to be worked off together."""
         settings = self.settings
         for images, codes in join_batches(self.waiting):
-            for part, values, indices in slices(images, codes, max(1, DENSE_AT_ONCE // settings.n_latents)):
+            for part, values, indices in slices(images, codes, max(1, PAIRS_AT_ONCE // settings.n_latents)):
                 batch = SparseImages(
                     Codes(indices, values, None), n_images=len(part), n_latents=settings.n_latents,
                     n_prefix_tokens=settings.n_prefix_tokens,
@@ -240,8 +240,9 @@ def join_batches(waiting: Sequence[tuple[Tensor, Codes]]) -> Iterator[tuple[Tens
 
 
 def slices(images: Tensor, codes: Codes, n_at_once: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A few images at a time: their numbers, values and indices."""
+    """A few images at a time, about as many each time: their numbers, values and indices."""
     n_tokens = codes.values.shape[0] // images.numel()
+    n_at_once = math.ceil(images.numel() / math.ceil(images.numel() / n_at_once))
     for start in range(0, images.numel(), n_at_once):
         stop = min(start + n_at_once, images.numel())
         tokens = slice(start * n_tokens, stop * n_tokens)
