@@ -22,15 +22,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workers.benchmarks.format_dictionaries import write_exports
-from workers.benchmarks.report import report, say
+from workers.benchmarks.peers import ENVIRONMENT, ROOT, PeersError, make_environment
+from workers.benchmarks.report import report
 from workers.dictionaries.cross_layer import CrossLayerCoder
 from workers.dictionaries.formats.detection import FORMATS, Found, read_path
 from workers.dictionaries.formats.exporting import EXPORT_FORMATS
 from workers.dictionaries.formats.weights import Hints
 from workers.dictionaries.sparse_coder import Codes
 
-ROOT = Path(__file__).resolve().parents[2]
-PEERS = ROOT / ".venv-peers" / "bin" / "python"
+PEERS = ENVIRONMENT / "bin" / "python"
 STORED = ROOT / "tests" / "workers" / "dictionaries" / "formats" / "fixtures"
 TOLERANCE = 1e-5
 
@@ -98,9 +98,8 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 def measure_formats(peers: bool) -> bool:
     """One line per format; without the peers nothing is passed, and the stored files' figures are shown."""
-    if peers and not PEERS.exists():
-        say("There is no .venv-peers; ./run bench dictionaries --part step --peers makes it.")
-        peers = False
+    if peers:
+        make_environment()
     with TemporaryDirectory(prefix="vitrine-formats-") as folder:
         written = Path(folder)
         if peers:
@@ -125,7 +124,7 @@ def run_with_peers(module: str, folder: Path) -> None:
     command = [str(PEERS), "-W", "ignore", "-m", f"workers.benchmarks.{module}", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{module} failed in the peers' environment: {done.stderr.strip().splitlines()[-1:]}")
+        raise PeersError(f"{module} failed in the peers' environment: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def compared(root: Path) -> Iterator[Compared]:

@@ -22,6 +22,7 @@ from workers.benchmarks.report import say
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".venv-peers"
 REQUIREMENTS = ROOT / "requirements-peers.txt"
+BARE = ROOT / "requirements-peers-bare.txt"  # without their dependencies, which contradict those of the others
 
 
 class PeersError(Exception):
@@ -36,15 +37,18 @@ class Step(NamedTuple):
 
 
 def make_environment() -> Path:
-    """The environment's Python; installs what ``requirements-peers.txt`` asks for, unless that was done already."""
+    """The environment's Python; installs what the two requirements files ask for, unless that was done already."""
     python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / f".installed-{hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]}"
+    asked = hashlib.sha256(REQUIREMENTS.read_bytes() + BARE.read_bytes())
+    stamp = ENVIRONMENT / f".installed-{asked.hexdigest()[:16]}"
     if stamp.exists():
         return python
     say(f"Installing {REQUIREMENTS.name} into {ENVIRONMENT.name}: some 2 GB, a few minutes.")
     if not python.exists():
         run_quietly([sys.executable, "-m", "venv", str(ENVIRONMENT)])
-    run_quietly([str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", str(REQUIREMENTS)])
+    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+    run_quietly([*install, "-r", str(REQUIREMENTS)])
+    run_quietly([*install, "--no-deps", "-r", str(BARE)])
     stamp.touch()
     return python
 

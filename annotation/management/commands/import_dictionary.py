@@ -52,5 +52,6 @@ class Command(RunStage):
 
     def handle(self, *args: Any, **options: Any) -> None:
         super().handle(*args, **{**options, "dry_run": False})
-        for shown in Dictionary.objects.order_by("-id")[:1]:
+        run = Run.objects.filter(stage=STAGE, queue=QUEUE).latest("id")
+        for shown in Dictionary.objects.filter(digest__in=run.artifacts):
             self.stdout.write(f"Dictionary: {shown.name} ({shown.kind}, {', '.join(shown.hookpoints)})")

@@ -24,10 +24,11 @@ from workers.dictionaries.formats.weights import FormatError, demand
 
 JSON_BYTES = 16 << 20
 SAFETENSORS_HEADER_BYTES = 100 << 20  # the library's own limit
-UNPACKED_BYTES = 8 << 30
+UNPACKED_BYTES = 4 << 30
 ZIP_MAGIC = b"PK\x03\x04"
 GZIP_MAGIC = b"\x1f\x8b"
 OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+FINAL = ("ae.pt", "sae.pt")  # what libraries call the last of several
 CHECKPOINTS = (".pt", ".pth", ".pkl", ".gz", ".ckpt", ".bin")
 
 
@@ -64,6 +65,7 @@ class Candidate:
         if not self.is_folder:
             return self.path if self.path.suffix in CHECKPOINTS else None
         found = [name for name in self.names if Path(name).suffix in CHECKPOINTS]
+        found = [name for name in found if name in FINAL] or found
         return self.path / found[0] if len(found) == 1 else None
 
     @cached_property
@@ -158,7 +160,8 @@ def read_checkpoint(path: Path) -> Any:
         data = path.read_bytes()
         if data.startswith(GZIP_MAGIC):
             with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(UNPACKED_BYTES)
+                data = file.read(UNPACKED_BYTES + 1)
+            demand(len(data) <= UNPACKED_BYTES, f"{path.name} unpacks to more than {UNPACKED_BYTES >> 30} GB.")
         if data.startswith(OLD_TORCH_MAGIC):
             return read_old_torch_file(data)
         return read_torch_file(data) if data.startswith(ZIP_MAGIC) else read_pickle(data)
