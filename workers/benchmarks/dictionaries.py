@@ -24,6 +24,7 @@ from workers.benchmarks.kinds import measure_kinds
 from workers.benchmarks.planted import CASES, measure_planted
 from workers.benchmarks.report import report, say
 from workers.benchmarks.shapes_bench import Bench, recover_concepts, shapes_bench
+from workers.benchmarks.training_step import measure_steps
 from workers.dictionaries.concept_recovery import ConceptScore, mean_by_attribute
 from workers.dictionaries.store import load_dictionary
 from workers.stages.configs import EvaluateDictionaryConfig, MakeControlConfig, TrainDictionaryConfig
@@ -53,8 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def part_step(options: argparse.Namespace) -> bool:
-    from workers.benchmarks.training_step import measure_steps
-
     return measure_steps(options.steps, with_peers=options.peers, is_quick=options.quick)
 
 
