@@ -29,6 +29,7 @@ from workers.dictionaries.training import Batch, Metrics, TrainingConfig
 PENALIZED = ("jumprelu", "relu")
 FASTEST_FORGETTING = 0.01  # of the running mean of thresholds: some 100 batches
 STEERING = 0.005  # per step and e-fold of L0 over k
+L0_FORGETTING = 0.2  # per step: L0 differs little from batch to batch
 MOST_STEERED = 1e4  # times the first guess, either way
 RESAMPLED_ENCODER = 0.2  # of the rows' mean norm (Bricken et al. 2023)
 
@@ -60,7 +61,7 @@ class CoderTraining:
         self.trained = {name: weight for name, weight in coder.named_parameters() if weight.requires_grad}
         device = coder.W_enc.device
         self.tokens_since_fired = torch.zeros(coder.n_latents, dtype=torch.long, device=device)
-        self.steered_weight = torch.zeros((), dtype=torch.float64)
+        self.steered_weight, self.recent_l0 = (torch.zeros((), dtype=torch.float64) for _ in range(2))
         self.read_standard = Standard(torch.zeros(coder.d_model, device=device), torch.ones((), device=device))
         width = coder.shape.width_written
         self.write_standard = Standard(torch.zeros(width, device=device), torch.ones((), device=device))
@@ -78,7 +79,8 @@ class CoderTraining:
         return self.trained
 
     def counters(self) -> dict[str, Tensor]:
-        counters = {"tokens_since_fired": self.tokens_since_fired, "steered_weight": self.steered_weight}
+        counters = {"tokens_since_fired": self.tokens_since_fired}
+        counters |= {"steered_weight": self.steered_weight, "recent_l0": self.recent_l0}
         if self.coder.shape.normalization == "none":
             for place, standard in (("read", self.read_standard), ("write", self.write_standard)):
                 counters |= {f"{place}_mean": standard.mean, f"{place}_deviation": standard.deviation}
@@ -100,7 +102,8 @@ class CoderTraining:
                 self.coder.threshold.fill_(threshold)
             else:
                 self.coder.b_enc.fill_(-threshold)
-        self.steered_weight.fill_(config.objective.sparsity_weight or self.guessed_weight(config.objective))
+        self.steered_weight.fill_(self.guessed_weight())
+        self.recent_l0.fill_(self.coder.k)
 
     def threshold_for_k(self, tokens: Float[Tensor, "n_tokens d_model"]) -> Float[Tensor, ""]:
         """One threshold at which k latents per token are active."""
@@ -108,9 +111,9 @@ class CoderTraining:
         n_active = min(self.coder.k * tokens[:512].shape[0], pre.numel() - 1)
         return pre.kthvalue(pre.numel() - n_active).values.clamp_min(0)
 
-    def guessed_weight(self, objective: Objective) -> float:
-        """Of the penalty, before it is steered: the price of a latent that explains its share of the variance."""
-        return 0.1 / self.coder.k if objective.activation == "jumprelu" else 0.3 / self.coder.d_model
+    def guessed_weight(self) -> float:
+        """Of ReLU's penalty, before it is steered: it takes a seventh of a normalized unit from each value."""
+        return 0.3 / self.coder.d_model
 
     def normalized(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens to read and targets to write, in the units of the loss."""
@@ -136,9 +139,17 @@ class CoderTraining:
         return result
 
     def objective_at(self, config: TrainingConfig, step: int) -> Objective:
+        """What this step minimizes.
+
+        Where no weight is given, JumpReLU's penalty is (L0/k − 1)², whose gradient in L0 is 2 (L0/k − 1)/k, and ReLU's
+        has a weight that grows with L0/k, at once by itself and slowly by what is kept.
+        """
         if config.objective.activation not in PENALIZED or config.objective.sparsity_weight:
             return config.objective_at(step)
-        return config.objective._replace(sparsity_weight=float(self.steered_weight))
+        excess = float(self.recent_l0) / self.coder.k
+        if config.objective.activation == "jumprelu":
+            return config.objective._replace(sparsity_weight=2 * (excess - 1) / self.coder.k)
+        return config.objective._replace(sparsity_weight=float(self.steered_weight) * excess)
 
     def find_dead(self, fired: Int[Tensor, " n_latents"], n_tokens: int, limit: int) -> Bool[Tensor, " n_latents"]:
         """Count this batch, then tell which latents have been silent for ``limit`` tokens or more."""
@@ -152,8 +163,9 @@ class CoderTraining:
             self.coder.threshold.lerp_(result.threshold, max(1 / (step + 1), FASTEST_FORGETTING))
         if config.objective.activation in PENALIZED and not config.objective.sparsity_weight:
             l0 = max(int(result.fired.sum()) / n_tokens, 1e-3)
+            self.recent_l0.lerp_(torch.tensor(l0, dtype=torch.float64), L0_FORGETTING)
             error = max(-1.0, min(1.0, math.log(l0 / self.coder.k)))
-            guess = self.guessed_weight(config.objective)
+            guess = self.guessed_weight()
             self.steered_weight.mul_(math.exp(STEERING * error)).clamp_(guess / MOST_STEERED, guess * MOST_STEERED)
 
     def after_step(self) -> None:
