@@ -20,6 +20,7 @@ from workers.dictionaries.sparse_step import StepResult
 from workers.dictionaries.step import Execution
 
 SPARSITY_WARM_UP_SHARE = 0.1  # of the steps; a penalty in full force at once kills latents
+THRESHOLD, THRESHOLD_RATE = "threshold", 10.0  # times the learning rate: it is about 1, an entry of a row 1/√d_model
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 Batch = Mapping[str, Float[Tensor, "n_tokens width"]]
@@ -137,8 +138,13 @@ class TrainingState:
 
 def wrap_trainable(trainable: Trainable, config: TrainingConfig, group: str = "") -> Training:
     """With a fresh optimizer."""
-    weights = list(trainable.parameters().values())
-    return Training(trainable, config, torch.optim.Adam(weights, lr=config.learning_rate, fused=True), group)
+    weights = trainable.parameters()
+    groups = [
+        {"params": [weight for name, weight in weights.items() if (name == THRESHOLD) == is_threshold], "scale": scale}
+        for is_threshold, scale in ((False, 1.0), (True, THRESHOLD_RATE))
+    ]
+    chosen = [one for one in groups if one["params"]]
+    return Training(trainable, config, torch.optim.Adam(chosen, lr=config.learning_rate, fused=True), group)
 
 
 def train_steps(state: TrainingState, batches: Iterable[Batch], on_metrics: OnMetrics | None = None) -> None:
@@ -169,7 +175,7 @@ def train_on(training: Training, batch: Batch, state: TrainingState) -> tuple[St
 def train_step(training: Training, batch: Batch, step: int) -> StepResult:
     result = training.trainable.gradients(batch, training.config, step)
     for group in training.optimizer.param_groups:
-        group["lr"] = training.config.rate_at(step)
+        group["lr"] = group["scale"] * training.config.rate_at(step)
     training.optimizer.step()
     training.trainable.after_step()
     return result
