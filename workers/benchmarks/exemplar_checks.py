@@ -30,9 +30,9 @@ N_SHARDS = 2
 
 
 def measure_memory(few: int = FEW, many: int = MANY) -> bool:
-    """Peak memory of the whole stage, in a process of its own for each image set."""
+    """Peak memory of the whole stage, in a process of its own for each image set; k is large, to fill buffers soon."""
     with TemporaryDirectory() as folder:
-        world = make_world(Path(folder), (few, many), n_latents=2048, k=16)
+        world = make_world(Path(folder), (few, many), n_latents=2048, k=64)
         peaks = {n: answer_of(run_process(world, "whole", "--images", str(n)))["peak_mb"] for n in (few, many)}
     return judge_growth(peaks[few], peaks[many], few, many)
 
@@ -84,7 +84,7 @@ def measure_shards(n_images: int = 1_000) -> bool:
         for process in processes:
             answer_of(process)
         merged = merge_shards(world, n_images, run_folder, N_SHARDS)
-        whole = answer_of(run_process(world, "whole", "--images", str(n_images)))["digests"]
+        whole: list[str] = answer_of(run_process(world, "whole", "--images", str(n_images)))["digests"]
     name = f"{N_SHARDS} workers on {N_SHARDS} shards equal to one, to the byte"
     report(is_met=merged == whole, name=name, figure=merged[0][:12], target=whole[0][:12])
     return merged == whole

@@ -179,7 +179,8 @@ def ratio_of(timings: Sequence[Seconds]) -> float:
 
 
 def share(timings: Sequence[Seconds], name: str) -> float:
-    return sum(getattr(part, name) for part in timings) / sum(sum(part) for part in timings)
+    place = Seconds._fields.index(name)
+    return sum(part[place] for part in timings) / sum(sum(part) for part in timings)
 
 
 def make_bench(model: VisionModel, shapes: Sequence[tuple[int, int]]) -> Bench:

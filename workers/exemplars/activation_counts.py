@@ -24,13 +24,11 @@ class ActivationCounts:
     """Of one dictionary's latents at one hookpoint and pole; silence is counted nowhere."""
 
     def __init__(self, n_latents: int, device: torch.device | str = "cpu") -> None:
-        whole = {"dtype": torch.long, "device": device}
-        exact = {"dtype": torch.float64, "device": device}
-        self.n_images_active = torch.zeros(n_latents, **whole)
-        self.n_prefix_wins = torch.zeros(n_latents, **whole)
-        self.histogram = torch.zeros(n_latents, N_BINS, **whole)
-        self.total = torch.zeros(n_latents, **exact)
-        self.total_of_squares = torch.zeros(n_latents, **exact)
+        self.n_images_active = torch.zeros(n_latents, dtype=torch.long, device=device)
+        self.n_prefix_wins = torch.zeros_like(self.n_images_active)
+        self.histogram = torch.zeros(n_latents, N_BINS, dtype=torch.long, device=device)
+        self.total = torch.zeros(n_latents, dtype=torch.float64, device=device)
+        self.total_of_squares = torch.zeros_like(self.total)
         self.maximum = torch.zeros(n_latents, device=device)
 
     @property

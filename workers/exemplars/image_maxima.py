@@ -76,7 +76,7 @@ class SparseImages:
 
     def prefix_wins(self) -> Int[Tensor, " n_latents"]:
         pairs, values = self.entries_on_prefix()
-        wins = pairs[values == take(self.maximum.view(-1), pairs)].unique()
+        wins = torch.unique(pairs[values == take(self.maximum.view(-1), pairs)])
         return torch.bincount(wins % self.n_latents, minlength=self.n_latents)
 
     def entries_on_prefix(self) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
