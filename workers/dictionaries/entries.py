@@ -33,6 +33,7 @@ class Entries(NamedTuple):
     is_active: Bool[Tensor, " n_entries"]
 
 
+@torch.no_grad()
 def encode_entries(
     coder: SparseCoder, tokens: Float[Tensor, "n_tokens d_model"], objective: Objective
 ) -> Entries | None:
