@@ -38,6 +38,7 @@ from workers.stages.inputs import (
     open_dictionaries,
     open_images,
     open_model,
+    require_fit,
     units_per_chunk,
 )
 from workers.stages.memory import OutOfMemoryError, is_out_of_memory
@@ -72,6 +73,8 @@ def plan(config: CollectExemplarsConfig, context: StageContext) -> list[ChunkPla
     if not wanted:
         return [ChunkPlan(0, {"start": 0, "stop": 0, "previous": -1, "dictionaries": []})]
     model = open_model(dictionaries[0].description.vision_model, context)
+    for number in wanted:
+        require_fit(dictionaries[number], model)
     n_images = len(open_images(config.image_set, context))
     at_once = images_at_once(config, context, model, [dictionaries[i] for i in wanted])
     starts = range(0, n_images, at_once)
@@ -115,18 +118,20 @@ def execute(config: CollectExemplarsConfig, payload: dict[str, Any], context: St
     dictionaries = {number: opened[number] for number in payload["dictionaries"]}
     model = open_model(opened[0].description.vision_model, context)
     reader = open_images(config.image_set, context)
-    accumulators = take_up(config, payload["previous"], dictionaries, model, context)
     images = range(payload["start"], payload["stop"])
     is_lowered = config.precision == "bfloat16" and context.device == "cuda"
     try:
+        accumulators = take_up(config, payload["previous"], dictionaries, model, context)
         with torch.autocast(context.device, torch.bfloat16, enabled=is_lowered):
             collect_images(model, reader, images, dictionaries, accumulators, context)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        gigabytes = state_bytes(config, model, list(dictionaries.values())) / 1e9
         raise OutOfMemoryError(
-            f"Memory ran out while {len(dictionaries)} dictionaries were applied to {FORWARD_BATCH} images at a time; "
-            "collect for fewer of them at once."
+            f"Memory ran out: the tables of exemplars take {gigabytes:,.1f} GB, and the model and {len(dictionaries)} "
+            f"dictionaries are applied to {FORWARD_BATCH} images at a time; collect for fewer dictionaries at once, or "
+            "keep fewer top images."
         ) from error
     for place, accumulator in accumulators.items():
         accumulator.save(context.chunk_folder / place.part_name)

@@ -24,6 +24,7 @@ from workers.readouts import class_directions, load_readout, own_head, write_rea
 from workers.stages import collect_exemplars
 from workers.stages.configs import STAGES, CollectExemplarsConfig, ConfigError, ReadFeedForwardConfig
 from workers.stages.context import ChunkPlan, StageContext
+from workers.stages.memory import OutOfMemoryError
 from workers.vision_model import (
     ModelRequest,
     load_vision_model,
@@ -288,3 +289,10 @@ def test_large_finite_activations_are_not_taken_for_broken_ones(world: TinyWorld
     tokens[1, 0, 0] = float("inf")
     with pytest.raises(ValueError, match=r"for 1 of 2 images, the first '005\.png'"):
         collect_exemplars.require_finite({"blocks.0": tokens}, [4, 5], reader)
+
+
+def test_tables_that_do_not_fit_into_memory_are_told_with_their_size(world: TinyWorld) -> None:
+    config = CollectExemplarsConfig(world.image_set.digest, (make_sae(world, 9).digest,), n_top=10**11)
+    with pytest.raises(OutOfMemoryError, match=r"take 76,800\.0 GB.* collect for fewer dictionaries at once"):
+        world.run("collect-exemplars", config)
+    assert names_of(world, "unfinished") == []
