@@ -28,4 +28,4 @@ def compile_parts(module: Any, hookpoints: Iterable[str], backend: str = "induct
 
 
 def compile_forward(part: nn.Module, backend: str) -> None:
-    part.forward = torch.compile(part.forward, backend=backend)  # type: ignore[method-assign]
+    part.forward = torch.compile(part.forward, backend=backend)
