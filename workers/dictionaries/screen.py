@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workers.dictionaries.csr import Pattern, row_numbers, row_starts, sampled_products, transpose
@@ -27,7 +27,7 @@ ROWS = 512  # tokens per product: its result stays in the cache and is used agai
 BLOCK = 8192  # tokens whose candidates are held at a time
 GROUP = 16
 FEWEST_WEIGHTS = 500_000  # measured: with fewer the product is too small a part of selecting
-MOST_CANDIDATES = 8  # times k, per token, beyond which the screen has saved nothing
+MOST_CANDIDATES = 8  # times k, of a token or of all in the mean, beyond which the screen has saved nothing
 ROUNDING = 2.0**-8  # of bfloat16, relative
 SUMMING = 2.0**-22  # of a sum in single precision, relative to the norms and per term, generously
 
@@ -61,14 +61,29 @@ def screened_top_k(
 ) -> Selected:
     """The k largest of ReLU(tokens rowsᵀ + bias), or farthest from zero."""
     read = Read(rows, bias)
-    parts: list[Selected] = []
-    for start in range(0, max(tokens.shape[0], 1), BLOCK):
-        block = tokens[start : start + BLOCK]
-        found = find_candidates(block, read, k, is_signed)
-        if found is None:
-            found = candidates_of_product(block, read, 2 * k, is_signed)
-        parts.append(select_among(found, block, read, k, is_signed))
+    parts = [top_k_of_block(block, read, k, is_signed) for block in torch.split(tokens, BLOCK)]
     return Selected(torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts]))
+
+
+def top_k_of_block(tokens: Float[Tensor, "n_tokens d_model"], read: Read, k: int, is_signed: bool) -> Selected:
+    """By the screen, but for tokens of which it lets too much pass: tokens of zeros, say."""
+    found = find_candidates(tokens, read, k, is_signed)
+    if found is None:
+        return select_among(candidates_of_product(tokens, read, 2 * k, is_signed), tokens, read, k, is_signed)
+    crowded = found.starts.diff() > MOST_CANDIDATES * k
+    rows = crowded.nonzero().squeeze(1)
+    if rows.numel() == 0:
+        return select_among(found, tokens, read, k, is_signed)
+    selected = select_among(without_rows(found, crowded), tokens, read, k, is_signed)
+    others = candidates_of_product(tokens[rows], read, 2 * k, is_signed)
+    for whole, part in zip(selected, select_among(others, tokens[rows], read, k, is_signed), strict=True):
+        whole[rows] = part
+    return selected
+
+
+def without_rows(pattern: Pattern, left_out: Bool[Tensor, " n_rows"]) -> Pattern:
+    counts = pattern.starts.diff().masked_fill(left_out, 0)
+    return pattern._replace(starts=row_starts(counts), columns=pattern.columns[~left_out[row_numbers(pattern)]])
 
 
 class Read:

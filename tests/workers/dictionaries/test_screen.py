@@ -73,6 +73,22 @@ def test_no_tokens_have_no_codes() -> None:
     assert found.indices.shape == found.values.shape == (0, K)
 
 
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_a_token_whose_latents_cannot_be_told_apart_leaves_the_others_alone(is_signed: bool) -> None:
+    tokens, rows, bias = cases()["plain"]
+    rows, tokens = rows.clone(), tokens.clone()
+    rows[:, 0] = 1
+    tokens[5], tokens[600] = 0, 3 * torch.eye(D_MODEL)[0]
+    found = screened_top_k(tokens, rows, bias, K, is_signed)
+    assert found.values[5].tolist() == [0] * K
+    assert found.values[600].tolist() == [3] * K
+    assert len(set(found.indices[600].tolist())) == K
+    others = torch.ones(700, dtype=torch.bool).index_fill_(0, torch.tensor([5, 600]), False)
+    alone = screened_top_k(tokens[others], rows, bias, K, is_signed)
+    assert torch.equal(found.indices[others], alone.indices)
+    assert torch.equal(found.values[others], alone.values)
+
+
 def test_a_value_does_not_depend_on_what_is_encoded_with_its_token() -> None:
     tokens, rows, bias = cases()["biased"]
     whole = screened_top_k(tokens, rows, bias, K, is_signed=False)
