@@ -186,6 +186,9 @@ class CrossLayerDictionary:
     def n_latents(self, hookpoint: str) -> int:
         return self.coder.shape.n_latents[self.reads.index(hookpoint)]
 
+    def width_read(self, hookpoint: str) -> int:
+        return self.coder.shape.d_model
+
     def n_encoder_weights(self, hookpoint: str) -> int:
         return self.n_latents(hookpoint) * self.coder.shape.d_model
 

@@ -126,6 +126,9 @@ class FeedForwardDictionary:
     def n_latents(self, hookpoint: str) -> int:
         return self.coders[hookpoint].n_latents
 
+    def width_read(self, hookpoint: str) -> int:
+        return self.coders[hookpoint].n_latents
+
     def n_encoder_weights(self, hookpoint: str) -> int:
         """The model has computed the units; at most their norms are multiplied in."""
         return self.coders[hookpoint].n_latents

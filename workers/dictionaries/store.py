@@ -52,6 +52,9 @@ class Dictionary(Protocol):
     def n_latents(self, hookpoint: str) -> int:
         """How many latents read there."""
 
+    def width_read(self, hookpoint: str) -> int:
+        """How many numbers it expects a token to have there."""
+
     def n_encoder_weights(self, hookpoint: str) -> int:
         """How many products encoding one token costs there."""
 
@@ -123,6 +126,9 @@ class CoderDictionary:
 
     def encode(self, hookpoint: str, activations: Float[Tensor, "n_tokens d_model"]) -> Codes:
         return self.coders[hookpoint].encode(activations)
+
+    def width_read(self, hookpoint: str) -> int:
+        return self.coders[hookpoint].d_model
 
     def n_encoder_weights(self, hookpoint: str) -> int:
         return self.coders[hookpoint].W_enc.numel()

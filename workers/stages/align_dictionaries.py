@@ -51,6 +51,7 @@ from workers.stages.inputs import (
     open_dictionary,
     open_images,
     open_model,
+    require_fit,
     units_per_chunk,
 )
 
@@ -88,6 +89,8 @@ def sample_chunks(
     config: AlignDictionariesConfig, first: Dictionary, second: Dictionary, context: StageContext
 ) -> list[ChunkPlan]:
     model = open_model(first.description.vision_model, context)
+    for dictionary in (first, second):
+        require_fit(dictionary, model)
     hookpoints = hookpoints_of(config, first, second)
     widest = max(one.n_latents(hookpoint) for one in (first, second) for hookpoint in hookpoints)
     sample = sample_of(config, len(open_images(config.image_set, context)), model.n_tokens, widest)
@@ -196,6 +199,13 @@ def hookpoints_of(config: AlignDictionariesConfig, first: Dictionary, second: Di
     if missing or not shared:
         what = f"do not both read {missing[0]}" if missing else "share no hookpoint"
         raise ValueError(f"The dictionaries {what}; the first reads {', '.join(first.reads)}.")
+    for hookpoint in config.hookpoints or shared:
+        widths = [one.decoder_directions(hookpoint).shape[1] for one in (first, second)]
+        if widths[0] != widths[1]:
+            raise ValueError(
+                f"The latents that read {hookpoint} write vectors of width {widths[0]} in the first dictionary and of "
+                f"width {widths[1]} in the second; such directions cannot be compared."
+            )
     return config.hookpoints or shared
 
 

@@ -25,7 +25,7 @@ from workers.dictionaries.store import POSITIVE, Dictionary
 from workers.images import ImageSetReader
 from workers.stages.configs import EvaluateDictionaryConfig
 from workers.stages.context import StageContext
-from workers.stages.inputs import hookpoints_read, open_dictionary, open_images, open_model
+from workers.stages.inputs import hookpoints_read, open_dictionary, open_images, open_model, require_fit
 from workers.stages.memory import OutOfMemoryError, fits
 from workers.vision_model import VisionModel
 
@@ -58,14 +58,7 @@ def open_subject(config: EvaluateDictionaryConfig, context: StageContext) -> Sub
     """Raises ValueError where the dictionary does not fit the model it names."""
     dictionary = open_dictionary(config.dictionary, context)
     model = open_model(dictionary.description.vision_model, context)
-    for read in dictionary.reads:
-        for write in dictionary.writes_of(read):
-            width, wanted = dictionary.decoder_directions(read, write).shape[1], model.width_of(write)
-            if width != wanted:
-                raise ValueError(
-                    f"The dictionary writes vectors of width {width} at {write}, where its vision model has {wanted}; "
-                    "it was made for another model."
-                )
+    require_fit(dictionary, model)
     return Subject(dictionary, model, open_images(config.image_set, context))
 
 

@@ -1,9 +1,15 @@
-"""What several executors read: models, images and dictionaries by digest, and how much work fits into one chunk."""
+"""What several executors read: models, images and dictionaries by digest, and how much work fits into one chunk.
+
+Weights are hashed before they are read, once by each process as long as their file stays the same: a truncated or
+altered file must not pass for the dictionary or the model it was.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
+from workers.artifacts import Artifact
 from workers.dictionaries.store import Dictionary, load_dictionary
 from workers.images import ImageSetReader
 from workers.stages.context import StageContext
@@ -20,11 +26,42 @@ def open_images(digest: str, context: StageContext) -> ImageSetReader:
 
 
 def open_model(digest: str, context: StageContext) -> VisionModel:
-    return load_vision_model(context.store.open(digest, kind="vision-model"), context.device)
+    return load_vision_model(verified(context.store.open(digest, kind="vision-model")), context.device)
 
 
 def open_dictionary(digest: str, context: StageContext) -> Dictionary:
-    return load_dictionary(context.store.open(digest, kind="dictionary"), context.device)
+    return load_dictionary(verified(context.store.open(digest, kind="dictionary")), context.device)
+
+
+def verified(artifact: Artifact) -> Artifact:
+    """The same artefact; raises ArtifactError naming the first file that is not the one that was written."""
+    stats = [artifact.path(name).stat() for name in artifact.manifest["files"]]
+    verify_once(artifact, tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats))
+    return artifact
+
+
+@functools.lru_cache(maxsize=256)
+def verify_once(artifact: Artifact, state: tuple[tuple[int, ...], ...]) -> None:
+    """Hash every file, unless they were hashed in this state before; errors are not remembered."""
+    artifact.verify()
+
+
+def require_fit(dictionary: Dictionary, model: VisionModel) -> None:
+    """Raises ValueError where the dictionary reads or writes other hookpoints or widths than its model has."""
+    for read in dictionary.reads:
+        width, wanted = dictionary.width_read(read), model.width_of(read)
+        if width != wanted:
+            raise ValueError(
+                f"The dictionary reads vectors of width {width} at {read}, where its vision model has {wanted}; "
+                "it was made for another model."
+            )
+        for write in dictionary.writes_of(read):
+            width, wanted = dictionary.decoder_directions(read, write).shape[1], model.width_of(write)
+            if width != wanted:
+                raise ValueError(
+                    f"The dictionary writes vectors of width {width} at {write}, where its vision model has {wanted}; "
+                    "it was made for another model."
+                )
 
 
 def open_dictionaries(digests: Sequence[str], context: StageContext) -> list[Dictionary]:

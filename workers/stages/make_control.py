@@ -26,7 +26,7 @@ from workers.dictionaries.store import (
 )
 from workers.stages.configs import MakeControlConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stages.inputs import open_dictionary, open_images, open_model
+from workers.stages.inputs import open_dictionary, open_images, open_model, require_fit
 from workers.stages.random_transformer import finish_random_transformer, require_random_transformer
 
 LARGEST_PRODUCT = (
@@ -47,6 +47,7 @@ def plan(config: MakeControlConfig, context: StageContext) -> list[ChunkPlan]:
     require_control(config.kind, target)
     n_tokens = n_calibration_tokens(config, target)
     model = open_model(target.description.vision_model, context)
+    require_fit(target, model)
     width = max(model.width_of(hookpoint) for hookpoint in target.reads)
     at_once = max(1, HELD_BYTES // (FLOAT_BYTES * n_tokens * width))
     groups = [target.reads[start : start + at_once] for start in range(0, len(target.reads), at_once)]

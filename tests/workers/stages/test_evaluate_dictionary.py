@@ -351,18 +351,6 @@ def test_a_damaged_dictionary_is_refused_with_a_sentence(world: TinyWorld) -> No
         world.run("evaluate-dictionary", config_of(world, written(world, description, coders)))
 
 
-def test_a_dictionary_of_another_width_is_refused_with_a_sentence(world: TinyWorld) -> None:
-    reads = ("blocks.0",)
-    narrow = {"blocks.0": SparseCoder(CoderShape(8, 32, 4))}
-    description = DictionaryDescription(
-        "topk_sae", "narrow", reads, reads, world.vision_model.digest, world.image_set.digest
-    )
-    with pytest.raises(
-        ValueError, match=r"width 8 at blocks\.0, where its vision model has 16; it was made for another"
-    ):
-        world.run("evaluate-dictionary", config_of(world, written(world, description, narrow)))
-
-
 def test_where_memory_runs_out_half_as_many_images_are_taken_once() -> None:
     tried: list[int] = []
     said: list[str] = []
