@@ -6,6 +6,7 @@ alone. How many blocks a chunk has changes nothing in the result. Several GPUs s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -72,10 +73,23 @@ def execute(config: TrainDictionaryConfig, payload: dict[str, Any], context: Sta
     halve_if_needed(train_and_save, try_one, config.batch_tokens, context.log)
 
 
+class DivergedError(Exception):
+    """The weights of a training are no longer finite."""
+
+    def __init__(self, place: str, n_steps: int) -> None:
+        super().__init__(
+            f"The training of {place} has diverged: after {n_steps:,} steps its loss or weights are NaN or infinite. "
+            "Take a lower learning rate or clip gradients, and start another run."
+        )
+
+
 def train_chunk(state: TrainingState, batches: Iterator[dict[str, Tensor]], context: StageContext) -> None:
+    """Raises DivergedError rather than tell of a loss, or hand on weights, that are NaN or infinite."""
     first_tokens = state.n_tokens
 
     def report(place: str, step: int, metrics: Metrics) -> None:
+        if not math.isfinite(metrics.loss):
+            raise DivergedError(place, step)
         for name, value in metrics._asdict().items():
             context.metric(f"{name}/{place}", step, value)
 
@@ -83,6 +97,13 @@ def train_chunk(state: TrainingState, batches: Iterator[dict[str, Tensor]], cont
         train_steps(state, [batch], report)
         context.progress(state.n_tokens - first_tokens)
         context.raise_if_cancelled()
+    require_finite_weights(state)
+
+
+def require_finite_weights(state: TrainingState) -> None:
+    for training in state.trainings.values():
+        if not all(bool(weight.isfinite().all()) for weight in training.trainable.parameters().values()):
+            raise DivergedError(f"{training.group}/{training.trainable.reads[0]}".removeprefix("/"), state.step)
 
 
 def finish(config: TrainDictionaryConfig, context: StageContext) -> dict[str, list[str]]:

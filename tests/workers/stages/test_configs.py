@@ -152,6 +152,7 @@ def test_a_preset_objects_to_another_model_or_preprocessing_in_a_sentence() -> N
         ({"variants": ["k=many"]}, "The setting 'k' is 'many'; it must be a whole number."),
         ({"variants": ["k=4096"]}, "The further dictionary 'k=4096' cannot be: k is 4096; it must lie between 1 and "),
         ({"variants": ["k=8 name=x", "k=9 name=x"]}, "Two dictionaries would be called 'x'; name them apart."),
+        ({"variants": ["k=8 k=9"]}, "The further dictionary 'k=8 k=9' gives k twice."),
         ({"variants": ["k='8"]}, "The further dictionary 'k='8' cannot be read: No closing quotation."),
     ],
 )  # fmt: skip

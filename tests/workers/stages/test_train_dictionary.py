@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,29 @@ def test_activations_of_a_broken_model_fail_the_run_and_leave_nothing(world: Tin
         )  # fmt: skip
     assert not list((world.store.root / "unfinished").iterdir())
     assert world.run("train-dictionary", config_of(world))
+
+
+@pytest.mark.parametrize("kind", ["topk_sae", "transcoder", "cross_layer_transcoder"])
+def test_a_training_that_diverges_fails_and_leaves_no_dictionary(world: TinyWorld, tmp_path: Path, kind: str) -> None:
+    config = config_of(world, kind=kind, hookpoints=KINDS[kind], learning_rate=1e30)
+    before = sorted((world.store.root / "dictionary").glob("*"))
+    with pytest.raises(train_dictionary.DivergedError, match=r"^The training of blocks\.0\S* has diverged: after \d+ "):
+        world.run("train-dictionary", config)
+    assert sorted((world.store.root / "dictionary").glob("*")) == before
+    listener = Listener()
+    with pytest.raises(train_dictionary.DivergedError):
+        train_dictionary.execute(config, FIRST, context_of(world, tmp_path, listener))
+    assert listener.metrics
+    assert all(isfinite(value) for (name, _), value in listener.metrics.items() if name.startswith("loss/"))
+
+
+def test_weights_that_went_to_infinity_between_two_reports_are_not_handed_on(world: TinyWorld, tmp_path: Path) -> None:
+    config = config_of(world, variants=("k=8",))
+    state = train_dictionary.take_up(config, -1, load_vision_model(world.vision_model), context_of(world, tmp_path))
+    train_dictionary.require_finite_weights(state)
+    state.trainings["1/blocks.1"].trainable.parameters()["W_enc"].data[3, 2] = float("inf")
+    with pytest.raises(train_dictionary.DivergedError, match=r"The training of 1/blocks\.1 has diverged"):
+        train_dictionary.require_finite_weights(state)
 
 
 class SmallDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]

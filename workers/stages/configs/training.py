@@ -197,6 +197,7 @@ def parse_variant(variant: str) -> dict[str, Any]:
             f"'{part}' in the further dictionary '{variant}' is no setting of its own; it can be SETTING=VALUE with "
             f"{', '.join(OWN_SETTINGS)}.",
         )
+        require(name not in changes, f"The further dictionary '{variant}' gives {name} twice.")
         changes[name] = value_of_text(name, kinds[name], text)
     require(bool(changes), "A further dictionary needs something that differs, such as k=32.")
     return changes
