@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,17 @@ def test_only_the_folder_for_imports_is_read(world: TinyWorld, root: Path, tmp_p
     assert "'cfg.json' in 'folder' is a link to a file outside" in refusal(world, root, ask(world, "folder"))
     assert "There is no 'missing'" in refusal(world, root, ask(world, "missing"))
     assert "not the folder for imports itself" in refusal(world, root, ask(world, "."))
+    (root / "ring").symlink_to("ring")
+    os.mkfifo(root / "pipe")
+    for path in ("a\0b", "x" * 5000, "ring"):
+        with pytest.raises(ConfigError, match="The path cannot be one of a file"):
+            import_source(root, path)
+    with pytest.raises(ConfigError, match="There is no 'pipe'"):
+        import_source(root, "pipe")
+    (root / "rings").mkdir()
+    (root / "rings" / "ring").symlink_to("ring")
+    with pytest.raises(ConfigError, match="'ring' in 'rings' is a link to a file outside"):
+        import_source(root, "rings")
     with pytest.raises(ConfigError, match="has no folder for imports; set VITRINE_IMPORT_ROOT"):
         import_source(None, "sae")
 

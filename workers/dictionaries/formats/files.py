@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +20,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from workers.dictionaries.formats.pickles import PROBLEMS, PickleRefusedError, read_pickle, read_torch_file
+from workers.dictionaries.formats.pickles import (
+    OLD_TORCH_MAGIC,
+    PROBLEMS,
+    PickleRefusedError,
+    read_pickle,
+    read_torch_file,
+)
 from workers.dictionaries.formats.weights import FormatError, demand
 
 JSON_BYTES = 16 << 20
 SAFETENSORS_HEADER_BYTES = 100 << 20  # the library's own limit
-UNPACKED_BYTES = 4 << 30
+UNPACKED_BYTES = 64 << 20
+MOST_UNPACKED = 32  # times as many bytes as the packed file has; weights hardly shrink at all
 ZIP_MAGIC = b"PK\x03\x04"
 GZIP_MAGIC = b"\x1f\x8b"
-OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 FINAL = ("ae.pt", "sae.pt")  # what libraries call the last of several
 CHECKPOINTS = (".pt", ".pth", ".pkl", ".gz", ".ckpt", ".bin")
 
@@ -79,12 +86,15 @@ class Candidate:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises FormatError where the file is none."""
     try:
-        demand(path.stat().st_size <= JSON_BYTES, f"{path.name} is larger than a configuration can be.")
-        found = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        with path.open("rb") as file:
+            text = file.read(JSON_BYTES + 1)
+        found = json.loads(text) if len(text) <= JSON_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path.name} cannot be read as JSON: {error}.") from error
-    demand(isinstance(found, dict), f"{path.name} must hold a JSON object.")
-    return dict(found)
+    demand(len(text) <= JSON_BYTES, f"{path.name} is larger than a configuration can be.")
+    if not isinstance(found, dict):
+        raise FormatError(f"{path.name} must hold a JSON object.")
+    return found
 
 
 class TensorFile:
@@ -118,7 +128,10 @@ class TensorFile:
     def rows(self, name: str, rows: slice) -> Tensor:
         """Some rows only, so that a large tensor need not fit into memory."""
         self.demand(name)
-        return as_float(self.file.get_slice(name)[rows], f"{self.path.name}: {name}")
+        try:
+            return as_float(self.file.get_slice(name)[rows], f"{self.path.name}: {name}")
+        except (SafetensorError, OSError) as error:
+            raise damaged(self.path, error) from error
 
     def optional(self, name: str) -> Tensor | None:
         return self.get(name) if name in self else None
@@ -159,9 +172,7 @@ def read_checkpoint(path: Path) -> Any:
     try:
         data = path.read_bytes()
         if data.startswith(GZIP_MAGIC):
-            with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(UNPACKED_BYTES + 1)
-            demand(len(data) <= UNPACKED_BYTES, f"{path.name} unpacks to more than {UNPACKED_BYTES >> 30} GB.")
+            data = unpacked(data)
         if data.startswith(OLD_TORCH_MAGIC):
             return read_old_torch_file(data)
         return read_torch_file(data) if data.startswith(ZIP_MAGIC) else read_pickle(data)
@@ -171,14 +182,31 @@ def read_checkpoint(path: Path) -> Any:
         raise FormatError(f"{path.name} cannot be read: {error}.") from error
 
 
+def unpacked(data: bytes) -> bytes:
+    """What a gzip file holds; one that holds far more than packed weights do is refused before it fills the memory."""
+    most = UNPACKED_BYTES + MOST_UNPACKED * len(data)
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            found = file.read(most + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise PickleRefusedError(f"it is damaged (truncated or altered): {error}. Copy it again.") from error
+    if len(found) > most:
+        raise PickleRefusedError(f"it unpacks to more than {most:,} bytes, which no packed weights do.")
+    return found
+
+
 def read_old_torch_file(data: bytes) -> Any:
     """A torch file of before version 1.6: torch's own safe loader reads tensors and nothing else."""
     try:
-        return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        found = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except PROBLEMS as error:
         raise PickleRefusedError(
             "it is an old torch file that holds more than tensors, or is damaged; save its state dict anew."
         ) from error
+    for value in found.values() if isinstance(found, dict) else [found]:
+        if isinstance(value, Tensor) and value.untyped_storage().nbytes() > len(data):
+            raise PickleRefusedError("it is damaged: a tensor is larger than the file.")
+    return found
 
 
 def as_float(tensor: Tensor, what: str) -> Tensor:
@@ -186,6 +214,8 @@ def as_float(tensor: Tensor, what: str) -> Tensor:
         tensor.is_floating_point(),
         f"{what} is of type {str(tensor.dtype).removeprefix('torch.')}; weights must be floating-point numbers.",
     )
+    n_stored = tensor.untyped_storage().nbytes() // tensor.element_size()
+    demand(tensor.numel() <= n_stored, f"{what} has {tensor.numel():,} numbers, and {n_stored:,} are stored.")
     return tensor.detach().float().contiguous()
 
 

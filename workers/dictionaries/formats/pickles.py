@@ -3,12 +3,15 @@
 A pickle is a program: it may call any function by name. Here a name stands for a stub that calls nothing. An object of
 a class that is not known becomes a ``Recorded`` that keeps the object's attributes and has none of its behavior; a
 call is refused, but for the few that build tensors and plain containers, done by our own functions. Those are
-``Builder`` objects rather than functions, so that a pickle cannot reach into one and alter it.
+``Builder`` objects rather than functions, so that a pickle cannot reach into one and alter it. What is built is no
+larger than the file: a few bytes that grow into all of the memory are refused.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import pickle
 import struct
 import warnings
@@ -19,6 +22,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
+
+from workers.dictionaries.formats.weights import FormatError
 
 DTYPES = {
     "FloatStorage": torch.float32,
@@ -32,13 +37,17 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+DTYPE_NAMES = frozenset(name for name, value in vars(torch).items() if isinstance(value, torch.dtype))
+OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LONGEST_TEXT = 4096  # characters of a path or the name of a device
+MOST_VALUES = 100_000  # of a configuration
 PROBLEMS = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
     MemoryError, RecursionError, UnicodeDecodeError, RuntimeError, struct.error,
 )  # fmt: skip
 
 
-class PickleRefusedError(Exception):
+class PickleRefusedError(FormatError):
     """A pickle asks for something that is not done, or is damaged; the message is fit for the user."""
 
 
@@ -104,8 +113,17 @@ class Builder:
 class Storage(NamedTuple):
     """The bytes of one or several tensors."""
 
-    data: bytes
+    data: bytes | bytearray
     dtype: torch.dtype | None
+
+
+class ReadTensor(Tensor):
+    """A tensor as its file has it: a pickle may not give it another state; what is computed of it is a plain one."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise PickleRefusedError("its pickle alters a tensor, which no checkpoint needs to do.")
 
 
 def rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
@@ -118,10 +136,13 @@ def rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -
     last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
     if offset < 0 or any(n < 0 for n in (*sizes, *strides)) or (not is_empty and last >= n_stored):
         raise PickleRefusedError("it is damaged: a tensor reaches beyond its storage.")
+    n_wanted = math.prod(sizes)
+    if n_wanted > n_stored:
+        raise PickleRefusedError(f"it is damaged: a tensor of {n_wanted:,} numbers has {n_stored:,} in its storage.")
     if is_empty:
         return torch.empty(sizes, dtype=storage.dtype)
-    flat = torch.frombuffer(bytearray(storage.data), dtype=storage.dtype, count=n_stored)
-    return flat.as_strided(sizes, strides, offset).clone()
+    flat = torch.frombuffer(storage.data, dtype=storage.dtype, count=n_stored)
+    return flat.as_strided(sizes, strides, offset).as_subclass(ReadTensor)
 
 
 def rebuild_parameter(data: Any, *_: Any) -> Any:
@@ -129,12 +150,16 @@ def rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 def storage_from_bytes(data: Any) -> Storage:
-    """A storage inside a plain pickle is a small torch file of its own, which torch's safe loader reads."""
+    """A storage inside a plain pickle is a small torch file of the old kind, which torch's safe loader reads."""
+    if not (isinstance(data, bytes) and data.startswith(OLD_TORCH_MAGIC)):
+        raise PickleRefusedError("its pickle holds a tensor in an unusual way.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # typed storages are deprecated, and what such a file holds
         loaded = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         untyped, dtype = loaded.untyped(), loaded.dtype
-    return Storage(torch.empty(0, dtype=torch.uint8).set_(untyped).numpy().tobytes(), dtype)
+    if untyped.nbytes() > len(data):
+        raise PickleRefusedError("it is damaged: a storage is larger than its bytes.")
+    return Storage(bytearray(torch.empty(0, dtype=torch.uint8).set_(untyped).numpy().tobytes()), dtype)
 
 
 def reconstruct(cls: Any, base: Any, state: Any) -> Any:
@@ -146,11 +171,28 @@ def reconstruct(cls: Any, base: Any, state: Any) -> Any:
 
 
 def joined(*parts: Any) -> str:
-    return "/".join(str(part) for part in parts)
+    return short("/".join(text_of(part) for part in parts))
 
 
 def as_text(*args: Any) -> str:
-    return ":".join(str(arg) for arg in args)
+    return short(":".join(str(arg) if isinstance(arg, int) else text_of(arg) for arg in args))
+
+
+def encoded(text: Any, encoding: Any = "latin1") -> bytes:
+    return text_of(text).encode("latin1")
+
+
+def text_of(value: Any) -> str:
+    if not isinstance(value, str):
+        raise PickleRefusedError(f"its pickle makes a text out of a {type(value).__name__}.")
+    return value
+
+
+def short(text: str) -> str:
+    """Paths are joined of parts, and the parts may be joined ones: a short pickle could make an endless text."""
+    if len(text) > LONGEST_TEXT:
+        raise PickleRefusedError(f"its pickle makes a text of {len(text):,} characters for a path or a device.")
+    return text
 
 
 def as_dict(*args: Any) -> Any:
@@ -167,7 +209,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("__builtin__", "set"): Builder(lambda *args: set(*args)),
     ("copyreg", "_reconstructor"): Builder(reconstruct),
     ("copy_reg", "_reconstructor"): Builder(reconstruct),
-    ("_codecs", "encode"): Builder(lambda text, encoding="latin1": str(text).encode("latin1")),
+    ("_codecs", "encode"): Builder(encoded),
     ("torch", "device"): Builder(as_text),
     ("torch", "Size"): Builder(lambda *args: tuple(*args)),
     ("torch._utils", "_rebuild_tensor_v2"): Builder(rebuild_tensor),
@@ -187,12 +229,13 @@ class Reader(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, storages: Callable[[str], bytes] | None = None) -> None:
         super().__init__(file, encoding="latin1")
         self.storages = storages
+        self.read: dict[str, bytearray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         known = ALLOWED.get((module, name))
         if known is not None:
             return known
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+        if module == "torch" and name in DTYPE_NAMES:
             return getattr(torch, name)
         return RecordedType(name, (Recorded,), {"__module__": module})
 
@@ -203,7 +246,9 @@ class Reader(pickle.Unpickler):
         kind, key = pid[1], str(pid[2])
         if not isinstance(kind, Storage):
             raise PickleRefusedError(f"it holds a storage of an unknown type, {getattr(kind, '__name__', kind)}.")
-        return Storage(self.storages(key), kind.dtype)
+        if key not in self.read:
+            self.read[key] = bytearray(self.storages(key))
+        return Storage(self.read[key], kind.dtype)
 
 
 def read_pickle(data: bytes) -> Any:
@@ -215,6 +260,8 @@ def read_torch_file(data: bytes) -> Any:
     """The value of a file that torch.save wrote (a zip archive), objects as ``Recorded``; raises PickleRefusedError."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise PickleRefusedError("it is compressed, which torch.save never does, or its parts overlap.")
         pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickled) != 1:
             raise PickleRefusedError("it is a zip archive, but not one that torch.save wrote.")
@@ -238,16 +285,27 @@ def record(archive: zipfile.ZipFile, name: str) -> bytes:
 def unpickled(reader: Reader) -> Any:
     try:
         return reader.load()
+    except PickleRefusedError:
+        raise
     except PROBLEMS as error:
         raise PickleRefusedError(f"it is no file that can be read, or damaged: {error}.") from error
 
 
 def plain(value: Any) -> Any:
-    """Recorded objects as dicts, all the way down, for reading a configuration."""
-    if isinstance(value, Recorded):
-        return {str(name): plain(entry) for name, entry in value.recorded.items()}
-    if isinstance(value, dict):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return value
+    """Recorded objects as dicts, all the way down, for reading a configuration; raises PickleRefusedError where that
+    has no end, as of a list that holds itself."""
+    number = itertools.count()
+
+    def of(part: Any) -> Any:
+        if next(number) >= MOST_VALUES:
+            raise PickleRefusedError("The pickled configuration is larger than one can be.")
+        if isinstance(part, Recorded):
+            part = part.recorded
+        if isinstance(part, dict):
+            return {str(name): of(entry) for name, entry in part.items()}
+        return [of(entry) for entry in part] if isinstance(part, list | tuple) else part
+
+    try:
+        return of(value)
+    except RecursionError as error:
+        raise PickleRefusedError("The pickled configuration holds itself.") from error

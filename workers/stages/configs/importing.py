@@ -58,19 +58,30 @@ def import_source(root: Path | None, path: str) -> Path:
     if root is None:
         raise ConfigError("This site has no folder for imports; set VITRINE_IMPORT_ROOT.")
     inside = root.resolve()
-    source = (inside / path).resolve()
+    try:
+        source = (inside / path).resolve()
+        is_there = source.is_file() or source.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # a name of thousands of letters, a zero byte, a ring of links
+        raise ConfigError(f"The path cannot be one of a file: {str(error)[:80]}.") from error
     require(
         source.is_relative_to(inside),
         f"'{path}' lies outside of the folder for imports ({root}); copy the files there, or set VITRINE_IMPORT_ROOT.",
     )
     require(source != inside, f"Name a file or folder inside of {root}, not the folder for imports itself.")
-    require(source.exists(), f"There is no '{path}' in the folder for imports ({root}).")
+    require(is_there, f"There is no '{path}' in the folder for imports ({root}).")
     for entry in files_of(source):
         require(
-            entry.resolve().is_relative_to(inside),
+            points_inside(entry, inside),
             f"'{entry.name}' in '{path}' is a link to a file outside of the folder for imports; copy the file there.",
         )
     return source
+
+
+def points_inside(entry: Path, folder: Path) -> bool:
+    try:
+        return entry.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a ring of links
+        return False
 
 
 def files_of(source: Path) -> Iterator[Path]:

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from tests.workers.dictionaries.formats.layouts import D, F, square_state, write_saelens
 from workers.dictionaries.formats.detection import read_path
-from workers.dictionaries.formats.files import TensorFile, read_checkpoint
+from workers.dictionaries.formats.files import TensorFile, read_checkpoint, take
+from workers.dictionaries.formats.pickles import plain
 from workers.dictionaries.formats.weights import FormatError
 
 
@@ -105,6 +106,101 @@ class Behaves:
 
     def run(self) -> None:
         raise AssertionError("never")
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def doubled(times: int) -> bytes:
+    """A text that doubles with every path that is joined of it twice."""
+    twice = b"cpathlib\nPosixPath\n" + b"h\x00h\x00\x86Rq\x00"
+    return hand_written(text("a" * 1000), b"q\x00", twice * times)
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        (doubled(30), "makes a text of 8,007 characters"),
+        (hand_written(b"c_codecs\nencode\n", b"]\x85R"), "makes a text out of a list"),
+        (hand_written(b"ctorch.storage\n_load_from_bytes\n", text("PK"), b"\x85R"), "a tensor in an unusual way"),
+    ],
+)
+def test_a_short_pickle_makes_nothing_long(tmp_path: Path, program: bytes, sentence: str) -> None:
+    path = tmp_path / "sae.pkl"
+    path.write_bytes(program)
+    with pytest.raises(FormatError, match=f"^sae.pkl is refused: its pickle {sentence}|holds {sentence}"):
+        read_checkpoint(path)
+
+
+def test_a_configuration_without_an_end() -> None:
+    ring: dict[str, Any] = {}
+    ring["cfg"] = ring
+    with pytest.raises(FormatError, match="configuration holds itself"):
+        plain(ring)
+    tower: list[Any] = []
+    for _ in range(9):
+        tower = [tower] * 10
+    with pytest.raises(FormatError, match="configuration is larger than one can be"):
+        plain(tower)
+
+
+def test_a_packed_file_that_is_cut_or_unpacks_without_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "sae.pkl.gz"
+    packed = gzip.compress(pickle.dumps({"cfg": os.urandom(4000)}))
+    for data, sentence in (
+        (packed[:2000], "is damaged"),
+        (packed[:200] + bytes(100) + packed[300:], "is damaged"),
+        (gzip.compress(bytes(80 << 20)), "unpacks to more than"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(FormatError, match=sentence):
+            read_checkpoint(path)
+
+
+def changed_pickle(change: Callable[[bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A torch file of one 3 × 4 tensor whose pickle is changed."""
+    data = io.BytesIO()
+    torch.save({"W_enc": torch.zeros(3, 4)}, data)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(data) as source, zipfile.ZipFile(changed, "w", compression) as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            target.writestr(entry.filename, change(content) if entry.filename.endswith("data.pkl") else content)
+    return changed.getvalue()
+
+
+def stretched(program: bytes) -> bytes:
+    """The tensor says that it repeats its first number 65,536 × 32,768 times."""
+    size = b"J" + struct.pack("<i", 65_536) + b"J" + struct.pack("<i", 32_768) + b"\x86"
+    return program.replace(b"K\x03K\x04\x86", size).replace(b"K\x04K\x01\x86", b"K\x00K\x00\x86")
+
+
+def with_state(program: bytes) -> bytes:
+    """The tensor is given a state, by which torch would set its storage anew."""
+    end = program.rindex(b"Rq") + 3
+    return program[:end] + b"(h" + program[end - 1 : end] + b"K\x00K\x7f\x85K\x01\x85tb" + program[end:]
+
+
+def test_tensors_that_grow(tmp_path: Path) -> None:
+    path = tmp_path / "sae.pt"
+    for data, sentence in (
+        (changed_pickle(stretched), "a tensor of 2,147,483,648 numbers has 12 in its storage"),
+        (changed_pickle(with_state), "its pickle alters a tensor"),
+        (changed_pickle(lambda program: program, zipfile.ZIP_DEFLATED), "compressed"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(FormatError, match=sentence):
+            read_checkpoint(path)
+    path.write_bytes(changed_pickle(lambda program: program))
+    assert torch.equal(read_checkpoint(path)["W_enc"], torch.zeros(3, 4))
+
+
+def test_an_old_torch_file_that_repeats_its_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "sae.pt"
+    torch.save({"W_enc": torch.zeros(1).expand(300, 400)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(FormatError, match="W_enc has 120,000 numbers, and 1 are stored"):
+        take(read_checkpoint(path), "W_enc", path.name)
 
 
 def tensor_beyond_its_storage() -> bytes:
@@ -196,6 +292,8 @@ def test_configurations_that_are_no_json_object(tmp_path: Path) -> None:
         ("[1]", "must hold a JSON object"),
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot"),
+        ('{"k": ' + "1" * 5000 + "}", "cannot be read as JSON"),
+        (" " * (17 << 20), "larger than a configuration can be"),
     ):
         (folder / "cfg.json").write_text(text)
         with pytest.raises(FormatError, match=sentence):
