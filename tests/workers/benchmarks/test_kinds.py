@@ -27,7 +27,9 @@ def row(name: str, aurocs: dict[str, list[float]]) -> Row:
 
 def test_the_best_block_is_that_of_the_highest_mean() -> None:
     one = row("topk_sae", {"blocks.0": [0.6, 0.6], "blocks.1": [0.5, 0.9], "blocks.2": [0.65, 0.65]})
-    assert best_auroc(one) == ("blocks.1", pytest.approx(0.7))
+    place, auroc = best_auroc(one)
+    assert place == "blocks.1"
+    assert auroc == pytest.approx(0.7)
     assert mean_of(one, lambda figures: figures["l0"]) == 5.0
     assert mean_of(one, lambda figures: figures["n_dead"] / figures["n_latents"]) == pytest.approx(0.125)
 
