@@ -11,7 +11,14 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.import_sources import importable
-from annotation.forms.training_fields import FIRST_ASKED, TRAINING, TRAINING_PICKERS, LinesField, usual_hookpoints
+from annotation.forms.training_fields import (
+    FIRST_ASKED,
+    TRAINING,
+    TRAINING_PICKERS,
+    LinesField,
+    precision_field,
+    usual_hookpoints,
+)
 from annotation.models import Dictionary, Readout, User, VisionModel
 from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
 from workers.stages.configs.feed_forward import CHOICES as FEED_FORWARD_CHOICES
@@ -103,6 +110,8 @@ class StageForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         values = {name: self.or_default(name, value) for name, value in values.items()}
+        if self.stage == TRAINING and not values.get("name"):
+            values["name"] = str(values.get("kind", "")).replace("_", "-")
         if not self.errors:
             try:
                 self.settled = self.config_of(values)
@@ -124,7 +133,11 @@ class StageForm(forms.Form):
 
     def is_unfolded(self) -> bool:
         """Whether something folded away is wrong, or not as usual."""
-        return any(field.errors or field.value() != self.fields[field.name].initial for field in self.seldom())
+        return any(field.errors or field.value() != self.usual_value(field.name) for field in self.seldom())
+
+    def usual_value(self, name: str) -> Any:
+        """A setting's default as its field shows it; an empty list of numbers is an empty text there."""
+        return self.fields[name].prepare_value(self.fields[name].initial)
 
     def config_of(self, values: Mapping[str, Any]) -> StageConfig:
         return config_from_dict(self.stage, {name: value for name, value in values.items() if name != "title"})
@@ -178,7 +191,8 @@ def dictionaries(form: StageForm) -> list[Dictionary]:
 
 
 def dictionary_name(row: Dictionary) -> str:
-    return f"{row.name} ({row.kind}, {len(row.hookpoints)} hookpoints of {row.vision_model.name}, {row.digest[:8]})"
+    where = f"{len(row.hookpoints)} hookpoints of {row.vision_model.name}"
+    return f"{row.name} ({row.kind_name}, {where}, {row.digest[:8]})"
 
 
 def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -280,4 +294,5 @@ PICKERS = {
     "selection": words_field,
     "scaling": words_field,
     "poles": words_field,
+    "precision": lambda form, about: precision_field(about),
 }

@@ -35,6 +35,10 @@ class LinesField(forms.CharField):
         return [line.strip() for line in lines if line.strip()]
 
 
+def name_field(about: dict[str, Any]) -> forms.Field:
+    return forms.CharField(**about | {"initial": "", "help_text": _("Left empty, its kind.")})
+
+
 def trained_kind_field(about: dict[str, Any]) -> forms.Field:
     return forms.ChoiceField(choices=[(kind, KIND_NAMES[kind]) for kind in TRAINED_KINDS], **about)
 
@@ -57,6 +61,7 @@ def precision_field(about: dict[str, Any]) -> forms.Field:
 
 
 TRAINING_PICKERS = {
+    "name": name_field,
     "kind": trained_kind_field,
     "preset": preset_field,
     "activation": activation_field,

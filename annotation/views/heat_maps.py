@@ -53,6 +53,11 @@ class HeatMap(NamedTuple):
         return self.span[0] + 130
 
     @property
+    def drawn_width(self) -> float:
+        """Pixels: text as large as in other plots, however few the cells are."""
+        return min(400, round(1.3 * self.width))
+
+    @property
     def height(self) -> float:
         return max(self.span[1] + 56, 136)
 

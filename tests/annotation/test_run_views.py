@@ -431,6 +431,22 @@ def test_a_training_of_several_dictionaries_is_started_from_the_form(
     assert "About " in text  # the clone's estimate
 
 
+def test_a_training_without_a_name_is_called_by_its_kind(
+    client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
+) -> None:
+    address = reverse("run-new") + "?stage=train-dictionary"
+    page = client.get(address).content.decode()
+    assert '<details class="run-seldom">' in page  # nothing that is folded away is unusual
+    assert '<details class="run-seldom" open>' in client.get(address + "&k_each=3").content.decode()
+    client.post(address, training(image_set, vision_model, name="", kind="relu_sae"))
+    assert Run.objects.get().config["name"] == "relu-sae"
+
+
+def test_the_precision_of_exemplars_is_chosen_not_written(client: Client, rhea: User) -> None:
+    page = client.get(reverse("run-new") + "?stage=collect-exemplars").content.decode()
+    assert re.findall(r'<option value="(float\w+|bfloat\w+)"', page) == ["float32", "bfloat16"]
+
+
 def test_presets_and_transcoders_tick_their_own_hookpoints(
     client: Client, rhea: User, image_set: ImageSet, vision_model: VisionModel
 ) -> None:
