@@ -6,6 +6,7 @@
     shapes       TopK coders at every block of the small ViT, beside random directions and the residual basis
     kinds        every kind of dictionary in one table
     formats      dictionaries of public libraries, read and written
+    gpu          training a TopK SAE of ViT-B/16 on a GPU, where there is one
 
 Without --part all of them are measured, of planted the first case only.
 """
@@ -24,6 +25,7 @@ from workers.benchmarks.kinds import measure_kinds
 from workers.benchmarks.planted import CASES, measure_planted
 from workers.benchmarks.report import report, say
 from workers.benchmarks.shapes_bench import Bench, recover_concepts, shapes_bench
+from workers.benchmarks.training_on_gpu import measure_training_on_gpu
 from workers.benchmarks.training_step import measure_steps
 from workers.dictionaries.concept_recovery import ConceptScore, mean_by_attribute
 from workers.dictionaries.store import load_dictionary
@@ -76,6 +78,10 @@ def part_kinds(options: argparse.Namespace) -> bool:
         return measure_kinds(bench, tokens_of(options, 0.2), options.latents // 2, options.k)
 
 
+def part_gpu(options: argparse.Namespace) -> bool:
+    return measure_training_on_gpu()
+
+
 def part_formats(options: argparse.Namespace) -> bool:
     return measure_formats(options.peers)
 
@@ -91,6 +97,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {
     "shapes": part_shapes,
     "kinds": part_kinds,
     "formats": part_formats,
+    "gpu": part_gpu,
 }
 ON_THREADS = ("shapes", "kinds")
 

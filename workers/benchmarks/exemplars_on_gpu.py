@@ -52,25 +52,34 @@ def measure_gpu() -> bool:
     return True
 
 
-def tell(found: Throughput | None) -> None:
+def tell(
+    found: Throughput | None,
+    name: str = "ViT-B/16, 12 TopK dictionaries x16, k = 64, bf16: images/s",
+    parts: tuple[str, ...] = PARTS,
+) -> None:
     """No floor is set; without a GPU nothing is measured."""
-    name = "ViT-B/16, 12 TopK dictionaries x16, k = 64, bf16: images/s"
     figure = "-" if found is None else f"{found.images_per_second:,.0f}"
     report(is_met=None if found is None else True, name=name, figure=figure, target="no floor")
-    for part in PARTS:
+    for part in parts:
         figure = "-" if found is None else f"{found.shares[part]:.1%}"
         report(is_met=None if found is None else True, name=f"  share of time: {part}", figure=figure, target="")
 
 
-def measure_load(load: Load, device: str) -> Throughput:
+@contextmanager
+def loaded(load: Load, device: str) -> Iterator[tuple[VisionModel, ImageSetReader]]:
+    """The model on its device, and JPEG files to read."""
     with TemporaryDirectory() as folder:
         store, root = ArtifactStore(Path(folder) / "artifacts"), Path(folder) / "images"
         root.mkdir()
         for number, content in enumerate(jpegs(load.n_files)):
             (root / f"{number:05}.jpg").write_bytes(content)
         image_set = write_image_set(store, scan_folder(root), name="jpeg", licence="CC0", visibility="public")
-        reader = ImageSetReader(image_set, root)
         model = load_vision_model(register_vision_model(store, load.request), device)
+        yield model, ImageSetReader(image_set, root)
+
+
+def measure_load(load: Load, device: str) -> Throughput:
+    with loaded(load, device) as (model, reader):
         coders = make_coders(model, load, device)
         run_load(load, model, reader, coders, n_images=4 * load.batch_size, is_waiting=False)  # kernels are chosen
         seconds = sum(run_load(load, model, reader, coders, n_images=load.n_images, is_waiting=False).values())
@@ -108,7 +117,7 @@ def run_load(
     batches = image_batches(
         reader, model.transform, files, load.batch_size, load.n_threads, is_pinned=device.type == "cuda"
     )
-    clock, first = Clock(device, is_waiting), 0
+    clock, first = Clock(device, PARTS, is_waiting), 0
     with torch.autocast(device.type, torch.bfloat16):
         while True:
             with clock.part(PARTS[0]):
@@ -133,9 +142,9 @@ def run_load(
 class Clock:
     """Adds up wall time by part, waiting for the device at the end of each if it is told to."""
 
-    def __init__(self, device: torch.device, is_waiting: bool) -> None:
+    def __init__(self, device: torch.device, parts: tuple[str, ...], is_waiting: bool) -> None:
         self.device, self.is_waiting = device, is_waiting
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys(parts, 0.0)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
