@@ -35,7 +35,13 @@ from workers.dictionaries.sparse_coder import (
     unit_rows,
 )
 from workers.dictionaries.sparsifiers import Selected, above_threshold, strongest, strongest_of_either_sign
-from workers.dictionaries.store import DESCRIPTION, WEIGHTS, DictionaryDescription, read_description
+from workers.dictionaries.store import (
+    DESCRIPTION,
+    WEIGHTS,
+    DescribedDictionary,
+    DictionaryDescription,
+    read_description,
+)
 
 
 @dataclass(frozen=True)
@@ -157,31 +163,14 @@ def initialize_cross_layer(coder: CrossLayerCoder, generator: torch.Generator) -
         W_enc.copy_(unit_rows(torch.randn(W_enc.shape, generator=generator, device=generator.device)))
 
 
-class CrossLayerDictionary:
+class CrossLayerDictionary(DescribedDictionary):
     """A cross-layer transcoder as everything downstream uses it: see ``store.Dictionary``."""
 
     def __init__(self, description: DictionaryDescription, coder: CrossLayerCoder, digest: str = "") -> None:
         if len(description.reads) != coder.shape.n_sources:
             raise ValueError(f"The transcoder has {coder.shape.n_sources} sources for {len(description.reads)} reads.")
-        self.description = description
+        super().__init__(description, digest)
         self.coder = coder
-        self.digest = digest
-
-    @property
-    def kind(self) -> str:
-        return self.description.kind
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.description.reads
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return self.description.writes
-
-    @property
-    def poles(self) -> tuple[str, ...]:
-        return self.description.poles
 
     def n_latents(self, hookpoint: str) -> int:
         return self.coder.shape.n_latents[self.reads.index(hookpoint)]

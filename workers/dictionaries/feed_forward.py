@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from workers.artifacts import Artifact, ArtifactWriter
 from workers.dictionaries.sparse_coder import Codes
 from workers.dictionaries.sparsifiers import largest
-from workers.dictionaries.store import DESCRIPTION, WEIGHTS, DictionaryDescription, read_description
+from workers.dictionaries.store import (
+    DESCRIPTION,
+    WEIGHTS,
+    DescribedDictionary,
+    DictionaryDescription,
+    read_description,
+)
 from workers.hookpoints import block_of, find_place
 
 SELECTIONS = ("absolute", "value", "contribution")
@@ -97,31 +103,14 @@ def has_every_latent(codes: Codes, n_latents: int) -> bool:
     return bool((codes.indices == torch.arange(n_latents, device=codes.indices.device)).all())
 
 
-class FeedForwardDictionary:
+class FeedForwardDictionary(DescribedDictionary):
     """The MLPs of several blocks; see ``Dictionary`` in store.py for the methods."""
 
     def __init__(
         self, description: DictionaryDescription, coders: Mapping[str, FeedForwardCoder], digest: str = ""
     ) -> None:
-        self.description = description
+        super().__init__(description, digest)
         self.coders = dict(coders)
-        self.digest = digest
-
-    @property
-    def kind(self) -> str:
-        return self.description.kind
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.description.reads
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return self.description.writes
-
-    @property
-    def poles(self) -> tuple[str, ...]:
-        return self.description.poles
 
     def n_latents(self, hookpoint: str) -> int:
         return self.coders[hookpoint].n_latents

@@ -97,12 +97,11 @@ class DictionaryDescription:
             raise ValueError("A dictionary writes at as many hookpoints as it reads.")
 
 
-class CoderDictionary:
-    """A dictionary of one coder per pair of hookpoints."""
+class DescribedDictionary:
+    """What every class of dictionaries says by its description."""
 
-    def __init__(self, description: DictionaryDescription, coders: Mapping[str, SparseCoder], digest: str = "") -> None:
+    def __init__(self, description: DictionaryDescription, digest: str) -> None:
         self.description = description
-        self.coders = dict(coders)
         self.digest = digest
 
     @property
@@ -120,6 +119,14 @@ class CoderDictionary:
     @property
     def poles(self) -> tuple[str, ...]:
         return self.description.poles
+
+
+class CoderDictionary(DescribedDictionary):
+    """A dictionary of one coder per pair of hookpoints."""
+
+    def __init__(self, description: DictionaryDescription, coders: Mapping[str, SparseCoder], digest: str = "") -> None:
+        super().__init__(description, digest)
+        self.coders = dict(coders)
 
     def n_latents(self, hookpoint: str) -> int:
         return self.coders[hookpoint].n_latents
