@@ -68,7 +68,8 @@ def pairs_of(digest: str) -> list[AlignedPair]:
     pairs = []
     for line in lines:
         one = ids[first].get((line["hookpoint"], line["latent_a"], line.get("pole_a", 1)))
-        other = ids[second].get((line["hookpoint"], line["latent_b"], line.get("pole_b", 1)))
+        read = line.get("hookpoint_b", line["hookpoint"])
+        other = ids[second].get((read, line["latent_b"], line.get("pole_b", 1)))
         if one is not None and other is not None:
             pairs.append(AlignedPair(
                 one[0], other[0], first, second, one[1], line["bin"], line["mcs"], line["null_percentile"],

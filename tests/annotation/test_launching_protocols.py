@@ -190,7 +190,7 @@ def test_alignment_pairs_come_from_the_artefact_in_equal_parts_from_its_bins(lau
     other = second_dictionary(launchable)
     lines = [
         {"hookpoint": "blocks.0", "latent_a": latent, "latent_b": latent + 1, "mcs": latent / 40,
-         "null_percentile": 0.5, "bin": latent % 4}
+         "null_percentile": 0.5, "bin": latent % 4} | ({"hookpoint_b": "blocks.1"} if latent % 2 else {})
         for latent in range(2, 30)
     ]  # fmt: skip
     with artifact_store().write("alignment", config={}) as writer:
@@ -208,6 +208,7 @@ def test_alignment_pairs_come_from_the_artefact_in_equal_parts_from_its_bins(lau
     for item in real.select_related("feature", "other_feature"):
         assert item.other_feature is not None
         assert item.other_feature.latent == item.feature.latent + 1
+        assert item.other_feature.hookpoint == f"blocks.{item.feature.latent % 2}"
         assert item.truth["mcs"] == item.feature.latent / 40
 
 

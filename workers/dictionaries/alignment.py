@@ -67,13 +67,18 @@ def null_cosines(
     n_directions: int = NULL_DIRECTIONS,
     *,
     either_sign: bool = False,
+    scale: Float[Tensor, " d_model"] | None = None,
 ) -> Float[Tensor, " n_directions"]:
-    """Greatest cosines of random directions with a random dictionary of this shape, rising."""
-    dictionary = F.normalize(torch.randn(n_latents, d_model, generator=generator), dim=1)
+    """Greatest cosines of random directions with a random dictionary of this shape, rising.
+
+    With ``scale`` the dimensions of all of them are multiplied by it: the more uneven it is, the nearer they lie.
+    """
+    shape = torch.ones(d_model) if scale is None else scale.cpu()
+    dictionary = F.normalize(torch.randn(n_latents, d_model, generator=generator) * shape, dim=1)
     found = []
     for start in range(0, n_directions, ROWS_AT_ONCE):
         n = min(ROWS_AT_ONCE, n_directions - start)
-        directions = F.normalize(torch.randn(n, d_model, generator=generator), dim=1)
+        directions = F.normalize(torch.randn(n, d_model, generator=generator) * shape, dim=1)
         cosines = directions @ dictionary.T
         found.append((cosines.abs() if either_sign else cosines).amax(dim=1))
     return torch.cat(found).sort().values

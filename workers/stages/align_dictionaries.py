@@ -1,8 +1,9 @@
 """Stage align-dictionaries: for each latent its nearest in another dictionary, and pairs to show to people.
 
-At every hookpoint that both read, the greatest cosine of decoder directions is taken in both ways
-(workers/dictionaries/alignment.py); with an image set latents are matched by their activations and top images as well
-(workers/dictionaries/matching.py). `nearest.safetensors` has all of them; `pairs.jsonl` has pairs drawn in equal
+At every hookpoint that both read, or at whose MLP both write (workers/dictionaries/counterparts.py), the greatest
+cosine of decoder directions is taken in both ways (workers/dictionaries/alignment.py); with an image set latents are
+matched by their activations and top images as well (workers/dictionaries/matching.py). Results have the name of the
+hookpoint that the first dictionary reads. `nearest.safetensors` has all of them; `pairs.jsonl` has pairs drawn in equal
 parts from bins of the cosine, and `null.json` what random dictionaries of the same shapes reach.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.dictionaries.alignment import (
     null_cosines,
     percentiles,
 )
+from workers.dictionaries.counterparts import Counterparts, counterparts_of, scale_of
 from workers.dictionaries.matching import NO_MATCH
 from workers.dictionaries.store import Dictionary
 from workers.stages.alignment_chunks import (
@@ -74,14 +76,16 @@ def direction_chunks(
     config: AlignDictionariesConfig, first: Dictionary, second: Dictionary, context: StageContext
 ) -> list[ChunkPlan]:
     chunks = []
-    for hookpoint in hookpoints_of(config, first, second):
-        width = first.decoder_directions(hookpoint).shape[1]
-        fitting = units_per_chunk(float(FLOPS_PER_WEIGHT * width * second.n_latents(hookpoint)), context)
+    pairs = counterparts_of(first, second, config.hookpoints)
+    scales_of(pairs, first, second, context)  # refuses what does not fit the model before anything is compared
+    for pair in pairs:
+        width = first.decoder_directions(pair.a).shape[1]
+        fitting = units_per_chunk(float(FLOPS_PER_WEIGHT * width * second.n_latents(pair.b)), context)
         at_once = max(ROWS_AT_ONCE, fitting // ROWS_AT_ONCE * ROWS_AT_ONCE)
-        n_latents = first.n_latents(hookpoint)
+        n_latents = first.n_latents(pair.a)
         for start in range(0, n_latents, at_once):
             stop = min(start + at_once, n_latents)
-            chunks.append(ChunkPlan(0, {"hookpoint": hookpoint, "start": start, "stop": stop}, n_units=stop - start))
+            chunks.append(ChunkPlan(0, {"hookpoint": pair.a, "start": start, "stop": stop}, n_units=stop - start))
     return chunks
 
 
@@ -91,8 +95,8 @@ def sample_chunks(
     model = open_model(first.description.vision_model, context)
     for dictionary in (first, second):
         require_fit(dictionary, model)
-    hookpoints = hookpoints_of(config, first, second)
-    widest = max(one.n_latents(hookpoint) for one in (first, second) for hookpoint in hookpoints)
+    pairs = counterparts_of(first, second, config.hookpoints)
+    widest = max(n for pair in pairs for n in (first.n_latents(pair.a), second.n_latents(pair.b)))
     sample = sample_of(config, len(open_images(config.image_set, context)), model.n_tokens, widest)
     fitting = units_per_chunk(forward_flops(model) + encoder_flops(model, [first, second]), context)
     at_once = max(FORWARD_BATCH, fitting // FORWARD_BATCH * FORWARD_BATCH)
@@ -113,9 +117,9 @@ def match_chunks(
     samples = [index for index, chunk in enumerate(earlier) if chunk.payload.get("what") == "sample"]
     facts: dict[str, Any] = {"samples": samples, "n_images": earlier[samples[0]].payload["n_images"]}
     chunks = []
-    for hookpoint in hookpoints_of(config, first, second):
-        here = facts | {"hookpoint": hookpoint}
-        n_latents = first.n_latents(hookpoint)
+    for pair in counterparts_of(first, second, config.hookpoints):
+        here = facts | {"hookpoint": pair.a}
+        n_latents = first.n_latents(pair.a)
         for start in range(0, n_latents, MATCHED_AT_ONCE):
             stop = min(start + MATCHED_AT_ONCE, n_latents)
             payload = here | {"what": "match", "start": start, "stop": stop}
@@ -127,7 +131,7 @@ def match_chunks(
 def execute(config: AlignDictionariesConfig, payload: dict[str, Any], context: StageContext) -> None:
     what = payload.get("what", "directions")
     if what == "sample":
-        sample_chunk(config, payload, hookpoints_of(config, *open_both(config, context)), context)
+        sample_chunk(config, payload, context)
     elif what == "match":
         match_chunk(config, payload, context)
     elif what == "null":
@@ -138,8 +142,8 @@ def execute(config: AlignDictionariesConfig, payload: dict[str, Any], context: S
 
 def compare_directions(config: AlignDictionariesConfig, payload: dict[str, Any], context: StageContext) -> None:
     first, second = open_both(config, context)
-    rows = first.decoder_directions(payload["hookpoint"]).float()
-    columns = second.decoder_directions(payload["hookpoint"]).float()
+    [pair] = counterparts_of(first, second, [payload["hookpoint"]])
+    rows, columns = pair.directions(first, second, scales_of([pair], first, second, context).get(pair.a))
     found: list[BothWays] = []
     for start in range(payload["start"], payload["stop"], ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, payload["stop"])
@@ -148,7 +152,7 @@ def compare_directions(config: AlignDictionariesConfig, payload: dict[str, Any],
         found.append(BothWays(part.rows, shifted))
         context.progress(stop - payload["start"])
         context.raise_if_cancelled()
-    save_part(found, payload["hookpoint"], context.chunk_folder / PART)
+    save_part(found, pair.a, context.chunk_folder / PART)
 
 
 def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, list[str]]:
@@ -162,20 +166,22 @@ def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, 
     ) as writer:
         tensors: dict[str, Tensor] = {}
         nulls: dict[str, Any] = {}
+        counterparts = counterparts_of(first, second, config.hookpoints)
+        scales = scales_of(counterparts, first, second, context)
         with (writer.folder / "pairs.jsonl").open("w") as lines:
-            for hookpoint in hookpoints_of(config, first, second):
-                found = gathered(hookpoint, context)
-                null = null_of(config, hookpoint, second, first)
-                pairs = with_poles(hookpoint, drawn_pairs(config, hookpoint, found.rows, null), first, second)
-                lines.writelines(json.dumps(pair) + "\n" for pair in pairs)
-                back = null_of(config, hookpoint, first, second)
-                nulls[hookpoint] = {
+            for pair in counterparts:
+                found, scale = gathered(pair.a, context), scales.get(pair.a)
+                null = null_of(config, second, pair.b, scale, has_two_poles(first, second))
+                drawn = drawn_pairs(config, pair, found.rows, null)
+                lines.writelines(json.dumps(one) + "\n" for one in with_poles(pair, drawn, scale, first, second))
+                back = null_of(config, first, pair.a, scale, has_two_poles(first, second))
+                nulls[pair.a] = {
                     "a_to_b": summary(found.rows, null, config.n_bins),
                     "b_to_a": summary(found.columns, back, config.n_bins),
                 }
-                tensors |= named(hookpoint, found)
+                tensors |= named(pair.a, found)
                 if config.image_set:
-                    matched, nulls[hookpoint]["activations"] = matches_of(config, hookpoint, first, second, context)
+                    matched, nulls[pair.a]["activations"] = matches_of(config, pair.a, first, second, context)
                     tensors |= matched
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, writer.folder / "nearest.safetensors"
@@ -192,21 +198,17 @@ def open_both(config: AlignDictionariesConfig, context: StageContext) -> tuple[D
     return first, second
 
 
-def hookpoints_of(config: AlignDictionariesConfig, first: Dictionary, second: Dictionary) -> tuple[str, ...]:
-    """Those asked for, or all that both dictionaries read."""
-    shared = tuple(hookpoint for hookpoint in first.reads if hookpoint in second.reads)
-    missing = [hookpoint for hookpoint in config.hookpoints if hookpoint not in shared]
-    if missing or not shared:
-        what = f"do not both read {missing[0]}" if missing else "share no hookpoint"
-        raise ValueError(f"The dictionaries {what}; the first reads {', '.join(first.reads)}.")
-    for hookpoint in config.hookpoints or shared:
-        widths = [one.decoder_directions(hookpoint).shape[1] for one in (first, second)]
-        if widths[0] != widths[1]:
-            raise ValueError(
-                f"The latents that read {hookpoint} write vectors of width {widths[0]} in the first dictionary and of "
-                f"width {widths[1]} in the second; such directions cannot be compared."
-            )
-    return config.hookpoints or shared
+def scales_of(
+    pairs: Sequence[Counterparts], first: Dictionary, second: Dictionary, context: StageContext
+) -> dict[str, Tensor]:
+    """γ by the hookpoint that the first dictionary reads, where one side is multiplied by it."""
+    scaled = [pair for pair in pairs if pair.scaled]
+    if not scaled:
+        return {}
+    model = open_model(first.description.vision_model, context)
+    for dictionary in (first, second):
+        require_fit(dictionary, model)
+    return {pair.a: scale_of(model, pair, first) for pair in scaled}
 
 
 def save_part(found: list[BothWays], hookpoint: str, path: Path) -> None:
@@ -245,8 +247,9 @@ def matches_of(
     config: AlignDictionariesConfig, hookpoint: str, first: Dictionary, second: Dictionary, context: StageContext
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What latents do at one hookpoint: the best match of each by both measures, and summaries with their nulls."""
-    place = hookpoints_of(config, first, second).index(hookpoint)
-    per_hookpoint = [-(-first.n_latents(name) // MATCHED_AT_ONCE) for name in hookpoints_of(config, first, second)]
+    names = [pair.a for pair in counterparts_of(first, second, config.hookpoints)]
+    place = names.index(hookpoint)
+    per_hookpoint = [-(-first.n_latents(name) // MATCHED_AT_ONCE) for name in names]
     skipped = sum(per_hookpoint[:place])
     parts = list(parts_of(context, MATCH))[skipped : skipped + per_hookpoint[place]]
     null = list(parts_of(context, NULL))[place]
@@ -271,11 +274,13 @@ def matched_only(found: Nearest) -> Nearest:
     return Nearest(found.cosine[kept], found.latent[kept]) if bool(kept.any()) else found
 
 
-def null_of(config: AlignDictionariesConfig, hookpoint: str, among: Dictionary, other: Dictionary) -> Tensor:
-    """What random directions reach among as many random ones as the first of these has."""
+def null_of(
+    config: AlignDictionariesConfig, among: Dictionary, hookpoint: str, scale: Tensor | None, either_sign: bool
+) -> Tensor:
+    """What random directions reach among as many random ones as this dictionary has; both scaled as the latents are."""
     n_latents, width = among.decoder_directions(hookpoint).shape
     generator = generator_of(config.seed, "null", f"{n_latents}x{width}")
-    return null_cosines(n_latents, width, generator, either_sign=has_two_poles(among, other))
+    return null_cosines(n_latents, width, generator, either_sign=either_sign, scale=scale)
 
 
 def has_two_poles(*dictionaries: Dictionary) -> bool:
@@ -284,17 +289,17 @@ def has_two_poles(*dictionaries: Dictionary) -> bool:
 
 
 def with_poles(
-    hookpoint: str, pairs: Iterator[dict[str, Any]], first: Dictionary, second: Dictionary
+    pair: Counterparts, drawn: Iterator[dict[str, Any]], scale: Tensor | None, first: Dictionary, second: Dictionary
 ) -> Iterator[dict[str, Any]]:
-    """The pairs with the poles that lie near each other, where there are two; of the other's latent, if it has them."""
+    """Drawn latents with the poles that lie near each other, where there are two; of the other's, if it has them."""
     if not has_two_poles(first, second):
-        yield from pairs
+        yield from drawn
         return
     turned = "pole_b" if has_two_poles(second) else "pole_a"
-    rows, columns = (one.decoder_directions(hookpoint).float() for one in (first, second))
-    for pair in pairs:
-        is_opposite = float(rows[pair["latent_a"]] @ columns[pair["latent_b"]]) < 0
-        yield pair | {"pole_a": 1, "pole_b": 1} | ({turned: -1} if is_opposite else {})
+    rows, columns = pair.directions(first, second, scale)
+    for one in drawn:
+        is_opposite = float(rows[one["latent_a"]] @ columns[one["latent_b"]]) < 0
+        yield one | {"pole_a": 1, "pole_b": 1} | ({turned: -1} if is_opposite else {})
 
 
 def generator_of(seed: int, purpose: str, name: str) -> torch.Generator:
@@ -303,15 +308,14 @@ def generator_of(seed: int, purpose: str, name: str) -> torch.Generator:
 
 
 def drawn_pairs(
-    config: AlignDictionariesConfig, hookpoint: str, found: Nearest, null: Tensor
+    config: AlignDictionariesConfig, pair: Counterparts, found: Nearest, null: Tensor
 ) -> Iterator[dict[str, Any]]:
     bins = bins_of(found.cosine, config.n_bins)
     shares = percentiles(found.cosine, null)
-    for latent in draw_from_bins(
-        bins, config.n_bins, config.pairs_per_bin, generator_of(config.seed, "pairs", hookpoint)
-    ):
+    for latent in draw_from_bins(bins, config.n_bins, config.pairs_per_bin, generator_of(config.seed, "pairs", pair.a)):
         yield {
-            "hookpoint": hookpoint,
+            "hookpoint": pair.a,
+            "hookpoint_b": pair.b,
             "latent_a": latent,
             "latent_b": int(found.latent[latent]),
             "mcs": round(float(found.cosine[latent]), 6),
@@ -337,10 +341,13 @@ def summary(found: Nearest, null: Tensor, n_bins: int) -> dict[str, Any]:
 
 
 def describe(config: AlignDictionariesConfig, first: Dictionary, second: Dictionary) -> dict[str, Any]:
+    counterparts = counterparts_of(first, second, config.hookpoints)
     return {
         "dictionary_a": first.digest,
         "dictionary_b": second.digest,
-        "hookpoints": list(hookpoints_of(config, first, second)),
+        "hookpoints": [pair.a for pair in counterparts],
+        "hookpoints_b": [pair.b for pair in counterparts],
+        "layer_scaled": [pair.scaled for pair in counterparts],
         "bin_edges": [number / config.n_bins for number in range(config.n_bins + 1)],
         "pairs_per_bin": config.pairs_per_bin,
         "image_set": config.image_set,

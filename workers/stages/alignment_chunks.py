@@ -18,6 +18,7 @@ from torch import Tensor
 from workers.activations import image_activations, shuffled
 from workers.dictionaries.alignment import BothWays, Nearest
 from workers.dictionaries.concept_recovery import ImageScores
+from workers.dictionaries.counterparts import SIDES, counterparts_of
 from workers.dictionaries.matching import (
     Moments,
     TokenCodes,
@@ -32,12 +33,10 @@ from workers.dictionaries.matching import (
     token_codes,
     top_images,
 )
-from workers.dictionaries.store import Dictionary
 from workers.stages.configs import AlignDictionariesConfig
 from workers.stages.context import StageContext
 from workers.stages.inputs import open_dictionary, open_images, open_model
 
-SIDES = ("a", "b")
 TOKENS_PER_IMAGE = 16
 DENSE_BYTES = 256 << 20  # of codes of one dictionary at one hookpoint; a dense kind gets fewer tokens
 NULL_ROWS = 512
@@ -64,25 +63,28 @@ def sampled_images(n_images: int, n_chosen: int) -> list[int]:
     return [i * n_images // n_chosen for i in range(n_chosen)]
 
 
-def sample_chunk(
-    config: AlignDictionariesConfig, payload: Mapping[str, Any], hookpoints: tuple[str, ...], context: StageContext
-) -> None:
-    """Codes of the sampled tokens and top images, by hookpoint and side, of a range of the images looked at."""
-    pair = dict(zip(SIDES, (open_dictionary(d, context) for d in (config.dictionary, config.other)), strict=True))
-    model = open_model(pair["a"].description.vision_model, context)
+def sample_chunk(config: AlignDictionariesConfig, payload: Mapping[str, Any], context: StageContext) -> None:
+    """Codes of the sampled tokens and top images, by hookpoint and side, of a range of the images looked at.
+
+    Each side is encoded where it reads; both have the name of the hookpoint that the first reads.
+    """
+    first, second = (open_dictionary(digest, context) for digest in (config.dictionary, config.other))
+    pairs = counterparts_of(first, second, config.hookpoints)
+    reading = {f"{pair.a}/a": (first, pair.a) for pair in pairs} | {f"{pair.a}/b": (second, pair.b) for pair in pairs}
+    hookpoints = list(dict.fromkeys(read for _, read in reading.values()))
+    model = open_model(first.description.vision_model, context)
     reader = open_images(config.image_set, context)
     chosen = sampled_images(len(reader), payload["n_images"])[payload["start"] : payload["stop"]]
-    codes: dict[str, list[TokenCodes]] = {f"{h}/{side}": [] for h in hookpoints for side in SIDES}
-    maxima = {f"{h}/{side}": ImageScores(len(chosen), pair[side].n_latents(h)) for h in hookpoints for side in SIDES}
+    codes: dict[str, list[TokenCodes]] = {key: [] for key in reading}
+    maxima = {key: ImageScores(len(chosen), one.n_latents(read)) for key, (one, read) in reading.items()}
     done = 0
-    parts = image_activations(model, reader, list(hookpoints), chosen, n_threads=context.n_threads)
+    parts = image_activations(model, reader, hookpoints, chosen, n_threads=context.n_threads)
     for part in parts:
         rows = sampled_rows(part.indices, model.n_tokens, payload["tokens_per_image"], config.seed)
-        for hookpoint in hookpoints:
-            for side, dictionary in pair.items():
-                found = dictionary.encode(hookpoint, part.activations[hookpoint].flatten(0, 1))
-                codes[f"{hookpoint}/{side}"].append(token_codes(found, rows, dictionary.n_latents(hookpoint)))
-                maxima[f"{hookpoint}/{side}"].update(found, len(part.indices))
+        for key, (dictionary, read) in reading.items():
+            found = dictionary.encode(read, part.activations[read].flatten(0, 1))
+            codes[key].append(token_codes(found, rows, dictionary.n_latents(read)))
+            maxima[key].update(found, len(part.indices))
         done += len(part.indices)
         context.progress(done)
         context.raise_if_cancelled()
@@ -111,10 +113,7 @@ class Sampled(NamedTuple):
     top: Tensor
 
 
-def gather_sample(
-    hookpoint: str, side: str, dictionary: Dictionary, payload: Mapping[str, Any], context: StageContext
-) -> Sampled:
-    key, n_latents = f"{hookpoint}/{side}", dictionary.n_latents(hookpoint)
+def gather_sample(key: str, n_latents: int, payload: Mapping[str, Any], context: StageContext) -> Sampled:
     codes, top = [], TopImages(torch.zeros(n_latents, 0), torch.zeros(n_latents, 0, dtype=torch.int32))
     for index in payload["samples"]:
         tensors = load_file(context.chunk(index) / SAMPLE)
@@ -128,10 +127,10 @@ def both_samples(
     config: AlignDictionariesConfig, payload: Mapping[str, Any], context: StageContext
 ) -> tuple[Sampled, Sampled]:
     first, second = (open_dictionary(digest, context) for digest in (config.dictionary, config.other))
-    hookpoint = payload["hookpoint"]
+    [pair] = counterparts_of(first, second, [payload["hookpoint"]])
     return (
-        gather_sample(hookpoint, "a", first, payload, context),
-        gather_sample(hookpoint, "b", second, payload, context),
+        gather_sample(f"{pair.a}/a", first.n_latents(pair.a), payload, context),
+        gather_sample(f"{pair.a}/b", second.n_latents(pair.b), payload, context),
     )
 
 

@@ -95,7 +95,7 @@ class AlignDictionariesConfig:
 
     dictionary: str = parent("Dictionary")
     other: str = parent("Other dictionary", "Of the same vision model.")
-    hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Left empty: all that both dictionaries read.")
+    hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Of the first; left empty: all that have a counterpart.")
     n_bins: int = setting(10, "Bins", "Equal ranges of the cosine between 0 and 1.")
     pairs_per_bin: int = setting(50, "Pairs per bin", "At each hookpoint, as far as there are so many.")
     image_set: str = setting("", "Image set", "Given one, latents are matched by their activations too.")

@@ -80,7 +80,7 @@ STAGES: dict[str, Stage] = {
             "gpu",
             "workers.stages.align_dictionaries",
             "latents",
-            revision=2,
+            revision=3,
         ),
         Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
     )
