@@ -44,8 +44,9 @@ def execute(config: ImportDictionaryConfig, payload: dict[str, Any], context: St
     model = open_model(config.vision_model, context)
     found = read_source(config, context)
     places = places_of(config, found, model)
-    activations = read_activations(config, model, places, context)
-    chosen, fits = check_found(found, places, activations, config)
+    named = [named_place(site, model) for site in found.sites]
+    activations = read_activations(config, model, [*places, *(pair for pair in named if pair[0])], context)
+    chosen, fits = check_found(found, places, named, activations, name_of(config))
     for fit in fits:
         context.log(f"{fit.source}: explained variance {fit.explained_variance:.3f} at {fit.writes}, L0 {fit.l0:.1f}.")
     refuse_wrong(fits, is_forced=config.is_forced, log=context.log)
@@ -98,7 +99,19 @@ def source_of(config: ImportDictionaryConfig, context: StageContext) -> Path:
 
 
 def read_source(config: ImportDictionaryConfig, context: StageContext) -> Found:
-    return read_path(source_of(config, context), config.format, Hints(config.k))
+    found = read_path(source_of(config, context), config.format, Hints(config.k))
+    if config.k:
+        check_k(found, config.k)
+    return found
+
+
+def check_k(found: Found, k: int) -> None:
+    """k is asked for where no file holds it; raises FormatError where one does, and it is another."""
+    demand(found.cross_layer is None, "A cross-layer transcoder has thresholds; leave k out.")
+    for site in found.sites:
+        own = [reading.coder.k for reading in site.readings if reading.coder.shape.selection != "threshold"]
+        demand(bool(own), f"{site.source} has thresholds, which say what latents are active; leave k out.")
+        demand(k in own, f"{site.source} says that k is {own[0]}, not {k}; leave k out.")
 
 
 def name_of(config: ImportDictionaryConfig) -> str:
@@ -143,6 +156,15 @@ def place_of(site: Site, asked: str, model: VisionModel) -> tuple[str, str]:
         f"{site.source} is a transcoder; name what it reads, such as blocks.3.mlp.in, not '{read}'.",
     )
     return read, write_of(read) if asked or not site.writes else our_hookpoint(site.writes, model.n_blocks)
+
+
+def named_place(site: Site, model: VisionModel) -> tuple[str, str]:
+    """Where the file itself says that it reads and writes; nothing where it does not say, or the model has no such."""
+    try:
+        places = place_of(site, "", model)
+    except FormatError:
+        return "", ""
+    return places if all(place in model.hookpoints() for place in places) else ("", "")
 
 
 def cross_layer_places(config: ImportDictionaryConfig, coder: CrossLayerCoder, model: VisionModel) -> Places:
@@ -205,18 +227,22 @@ def read_activations(
 
 
 def check_found(
-    found: Found, places: Places, activations: dict[str, Tensor], config: ImportDictionaryConfig
+    found: Found,
+    places: Places,
+    named: Places,
+    activations: dict[str, Tensor],
+    name: str,
 ) -> tuple[list[int], list[Fit]]:
-    """Which reading of each coder explains most, and how well each does."""
+    """Which reading of each coder explains most, and how well each does; ``named`` are the places the files name."""
     device = next(iter(activations.values())).device
     if found.cross_layer is not None:
         coder = found.cross_layer.to(device)
         sources, targets = [read for read, _ in places], [write for _, write in places]
-        return [], fit_cross_layer(coder, name_of(config), sources, targets, activations)
+        return [], fit_cross_layer(coder, name, sources, targets, activations)
     chosen, fits = [], []
-    for site, (reads, writes) in zip(found.sites, places, strict=True):
+    for site, (reads, writes), own in zip(found.sites, places, named, strict=True):
         readings = [reading._replace(coder=reading.coder.to(device)) for reading in site.readings]
-        index, fit = fit_coder(readings, site.source, reads, writes, activations)
+        index, fit = fit_coder(readings, site.source, reads, writes, activations, own)
         chosen.append(index)
         fits.append(fit)
     return chosen, fits

@@ -16,7 +16,9 @@ from safetensors.torch import save_file
 from tests.workers.stages.tiny_world import TinyWorld, make_tiny_world
 from workers.artifacts import Artifact
 from workers.dictionaries.cross_layer import CrossLayerDictionary
+from workers.dictionaries.formats.checking import fit_coder, refuse_wrong
 from workers.dictionaries.formats.detection import FORMATS
+from workers.dictionaries.formats.weights import FormatError, Weights, read_as
 from workers.dictionaries.sparse_coder import SparseCoder
 from workers.dictionaries.store import CoderDictionary, load_dictionary
 from workers.stages.configs import ConfigError, ImportDictionaryConfig
@@ -128,6 +130,40 @@ def test_the_wrong_hookpoint_is_refused_and_the_right_one_named(
     assert run_import(world, root, ask(world, "sae", hookpoints=("blocks.0",))).json("dictionary.json")["reads"] == [
         "blocks.0"
     ]
+
+
+def test_a_place_that_is_a_lot_worse_than_the_one_the_file_names_is_refused() -> None:
+    """At blocks.0 the weights explain all; at blocks.4, which is no neighbor, over the floor and far less than that."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.linalg.qr(torch.randn(16, 16, generator=generator)).Q
+    codes = torch.zeros(800, 16).scatter(1, torch.rand(800, 16, generator=generator).argsort(1)[:, :4], 1.0)
+    tokens = codes @ rows
+    activations = {"blocks.0": tokens, "blocks.4": tokens + 0.35 * torch.randn(800, 16, generator=generator)}
+    reading = read_as(Weights(rows, rows, torch.zeros(16), k=4), "sae")
+    _, fit = fit_coder([reading], "sae", "blocks.4", "blocks.4", activations)
+    assert not fit.is_wrong
+    assert 0.4 < fit.explained_variance < 0.8
+    _, fit = fit_coder([reading], "sae", "blocks.4", "blocks.4", activations, ("blocks.0", "blocks.0"))
+    assert fit.is_wrong
+    with pytest.raises(FormatError, match="which the file names: 100 %"):
+        refuse_wrong([fit], is_forced=False, log=print)
+    _, fit = fit_coder([reading], "sae", "blocks.0", "blocks.0", activations, ("blocks.4", "blocks.4"))
+    assert not fit.is_wrong
+
+
+def test_the_place_that_a_file_names_is_tried_too(world: TinyWorld, trained: Artifact, root: Path) -> None:
+    write_as_saelens(root / "sae", coder_of(trained, "blocks.0"), "blocks.0.hook_resid_post")
+    (fit,) = run_import(world, root, ask(world, "sae", hookpoints=("blocks.1",))).json("import.json")["check"]["fits"]
+    assert "blocks.0, which the file names" in [trial["what"] for trial in fit["tried"]]
+
+
+def test_a_k_that_the_file_says_otherwise_is_refused(world: TinyWorld, trained: Artifact, root: Path) -> None:
+    coder = coder_of(trained, "blocks.1")
+    write_as_saelens(root / "sae", coder, "blocks.1.hook_resid_post")
+    assert refusal(world, root, ask(world, "sae", k=900)) == f"sae says that k is {coder.k}, not 900; leave k out."
+    assert run_import(world, root, ask(world, "sae", k=coder.k)).json("import.json")["format"] == "saelens"
+    folder = write_as_saelens(root / "relu", coder, "blocks.1.hook_resid_post", {"architecture": "standard"})
+    assert "relu has thresholds" in refusal(world, root, ask(world, folder.name, k=4))
 
 
 def test_another_models_dictionary_is_refused(world: TinyWorld, trained: Artifact, root: Path) -> None:

@@ -26,7 +26,7 @@ from workers.dictionaries.sparse_coder import NORMALIZATIONS, SparseCoder, norma
 
 LEAST_EXPLAINED = 0.3  # below that, something is wrong
 OVER_SHUFFLED = 0.15  # so much more a dictionary of this model explains than its own weights in disorder
-GAIN, LEFT = 0.05, 0.5  # another reading at the same place that gains so much, and leaves so little of the rest
+GAIN, LEFT = 0.05, 0.75  # another reading at the same place that gains so much, and leaves so little of the rest
 DOUBTFUL, MARGIN = 0.6, 0.25  # another place may explain more by itself; below the first, so much more says something
 TOKENS, TOKENS_FOR_HINTS = 2048, 512
 N_HINTS = 3
@@ -45,7 +45,7 @@ class Trial(NamedTuple):
 
     what: str
     explained_variance: float
-    is_here: bool = False  # at the same hookpoint, read in another way
+    is_here: bool = False  # at the same hookpoint, read in another way; or where the file says
 
 
 class Fit(NamedTuple):
@@ -89,9 +89,15 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_coder(
-    readings: Sequence[Reading], source: str, reads: str, writes: str, activations: Activations
+    readings: Sequence[Reading],
+    source: str,
+    reads: str,
+    writes: str,
+    activations: Activations,
+    named: tuple[str, str] = ("", ""),
 ) -> tuple[int, Fit]:
-    """The reading that explains most, and how well; ``activations`` are of all hookpoints that are worth a trial."""
+    """The reading that explains most, and how well; ``activations`` are of all hookpoints that are worth a trial, and
+    ``named`` is where the file says that it reads and writes."""
     check_widths(readings[0].coder, source, reads, writes, activations)
     tokens, targets = spread(activations[reads], TOKENS), spread(activations[writes], TOKENS)
     figures = [explained(reading.coder, tokens, targets) for reading in readings]
@@ -107,7 +113,9 @@ def fit_coder(
         explained_variance=figures[chosen],
         explained_variance_normalized=explained_normalized(targets, rebuilt),
         l0=float((codes.values != 0).sum()) / tokens.shape[0],
-        tried=best_trials(trials(coder, reads, writes, activations)),
+        tried=best_trials(
+            [*trials(coder, reads, writes, activations), *as_named(coder, (reads, writes), named, activations)]
+        ),
         shuffled=explained(in_disorder(coder), spread(tokens, TOKENS_FOR_HINTS), spread(targets, TOKENS_FOR_HINTS)),
     )
     return chosen, fit
@@ -139,6 +147,17 @@ def trials(coder: SparseCoder, reads: str, writes: str, activations: Activations
         other = altered(coder, is_bias_tied=not taken)
         found.append(tried(other, what, activations, reads, writes)._replace(is_here=True))
     return found
+
+
+def as_named(
+    coder: SparseCoder, places: tuple[str, str], named: tuple[str, str], activations: Activations
+) -> list[Trial]:
+    """Where the file says that it belongs, if it was imported to somewhere else."""
+    read, write = named
+    is_known = named != places and read in activations and write in activations
+    if not is_known or not fits(coder, activations[read], activations[write]):
+        return []
+    return [tried(coder, f"{read}, which the file names", activations, read, write)._replace(is_here=True)]
 
 
 def read_beside(reads: str, writes: str, place: str) -> str:
