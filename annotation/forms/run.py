@@ -266,6 +266,10 @@ def words_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     return forms.ChoiceField(choices=[(word, word) for word in known], **about)
 
 
+def any_precision_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    return precision_field(about)
+
+
 def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     about["help_text"] = ""
     return forms.ChoiceField(choices=[(kind, kind.replace("_", " ")) for kind in CONTROL_KINDS], **about)
@@ -294,5 +298,5 @@ PICKERS = {
     "selection": words_field,
     "scaling": words_field,
     "poles": words_field,
-    "precision": lambda form, about: precision_field(about),
+    "precision": any_precision_field,
 }
