@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from annotation.domain.counterparts import hookpoints_compared
 from annotation.domain.dictionary_measures import BY_KEY, MEASURES, Measure
 from annotation.domain.features import block_of
 from annotation.domain.storage import artifact_store
@@ -184,13 +185,13 @@ def match_of(name: str, records: Sequence[Mapping[str, Any]]) -> Match:
 
 
 def pairs_to_align(dictionaries: Sequence[Dictionary], known: Sequence[Alignment]) -> list[tuple[int, int]]:
-    """Places of two dictionaries of one model with a hookpoint in common that no alignment compares."""
+    """Places of two dictionaries of one model with hookpoints to compare that no alignment compares."""
     done = {frozenset((one.first, one.second)) for one in known}
     return [
         (first, second)
         for second, other in enumerate(dictionaries)
         for first, one in enumerate(dictionaries[:second])
         if one.vision_model_id == other.vision_model_id
-        and set(one.hookpoints) & set(other.hookpoints)
+        and hookpoints_compared(one, other)
         and frozenset((first, second)) not in done
     ]

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from annotation.domain.comparison import Comparison, alignments_between, evaluations_under_way, pairs_to_align
+from annotation.domain.counterparts import hookpoints_compared
 from annotation.domain.dictionary_measures import BY_KEY, MEASURES
 from annotation.models import Dictionary, ImageSet, Role, Run
 from annotation.views.comparison_plots import N_COLORS, curve_by_block, density_plot, marker, variance_against_l0
@@ -240,6 +241,23 @@ def test_dictionaries_of_other_models_are_not_offered_for_alignment(client: Clie
     Dictionary.objects.filter(pk=two[1].pk).update(hookpoints=["blocks.5"])
     page = client.get(PAGE, asking(*two)).content.decode()
     assert "No two of these have a vision model and a hookpoint in common" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads", "is_offered"),
+    [("transcoder", "blocks.1.mlp.in", True), ("topk_sae", "blocks.1.mlp.out", True),
+     ("topk_sae", "blocks.1.mlp.in", False), ("transcoder", "blocks.11.mlp.in", False),
+     ("residual_basis", "blocks.1.mlp.in", False), ("random_directions", "blocks.1.mlp.hidden", True)],
+)  # fmt: skip
+def test_units_are_offered_for_alignment_with_what_writes_at_their_mlp(
+    kind: str, reads: str, is_offered: bool, two: list[Dictionary]
+) -> None:
+    units, other = two
+    units.kind, units.hookpoints = "ff_kv", ["blocks.0.mlp.hidden", "blocks.1.mlp.hidden"]
+    other.kind, other.hookpoints = kind, [reads]
+    assert pairs_to_align([units, other], []) == ([(0, 1)] if is_offered else [])
+    assert hookpoints_compared(units, other) == (["blocks.1.mlp.hidden"] if is_offered else [])
+    assert hookpoints_compared(other, units) == ([reads] if is_offered else [])
 
 
 def test_plots_hold_a_mark_for_every_figure(two: list[Dictionary]) -> None:
