@@ -10,6 +10,7 @@ from django import forms
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from annotation.domain.counterparts import hookpoints_compared
 from annotation.domain.import_sources import importable
 from annotation.forms.training_fields import (
     FIRST_ASKED,
@@ -220,11 +221,12 @@ def hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
 
 
 def shared_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    """Those that both chosen dictionaries read; none ticked means all."""
-    chosen = [row for row in dictionaries(form) if row.digest in {form.chosen("dictionary"), form.chosen("other")}]
-    names = [name for name in chosen[0].hookpoints if name in chosen[1].hookpoints] if len(chosen) == 2 else []
+    """Those of the first dictionary that can be compared with the other; none ticked means all."""
+    found = {row.digest: row for row in dictionaries(form)}
+    first, second = found.get(form.chosen("dictionary")), found.get(form.chosen("other"))
+    names = hookpoints_compared(first, second) if first and second else []
     if not names:
-        about["help_text"] = "Left empty: all that both dictionaries read. Choose the dictionaries to see which."
+        about["help_text"] = "Left empty: all that can be compared. Choose the dictionaries to see which."
     choices = [(name, name) for name in names]
     return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
 

@@ -312,6 +312,12 @@ def test_images_can_be_embedded_and_dictionaries_aligned_by_a_form(
     text = text_of(client, address, stage="align-dictionaries", dictionary=first.digest, other=second.digest)
     assert 'name="hookpoints" value="blocks.0"' in text
     assert 'value="blocks.1"' not in text
+    Dictionary.objects.filter(pk=first.pk).update(kind="ff_kv", hookpoints=["blocks.0.mlp.hidden"])
+    Dictionary.objects.filter(pk=second.pk).update(kind="transcoder", hookpoints=["blocks.0.mlp.in"])
+    for one, other, shown in ((first, second, "hidden"), (second, first, "in")):
+        form = text_of(client, address, stage="align-dictionaries", dictionary=one.digest, other=other.digest)
+        assert f'name="hookpoints" value="blocks.0.mlp.{shown}"' in form
+        assert form.count('name="hookpoints"') == 1
     assert "128 latents, at 2,000 latents per second" in text
 
 
