@@ -73,13 +73,21 @@ def feature(request: HttpRequest, pk: int) -> HttpResponse:
         "feature": shown, "dictionary": shown.dictionary, "vision_model": shown.dictionary.vision_model,
         "image_set": shown.exemplar_set.image_set, "query": filter_query(request.GET), "previous": previous,
         "following": following, "labels": labels_of(shown), "studies": studies_of(shown),
-        "framing": framing_of(shown.dictionary.vision_model),
+        "framing": framing_of(shown.dictionary.vision_model), "other_pole": other_pole_of(shown),
     }  # fmt: skip
     try:
         context |= exemplar_context(shown, exemplars_of(shown))
     except ArtifactError as error:
         context["problem"] = str(error)
     return render(request, "annotation/features/feature.html", context)
+
+
+def other_pole_of(feature: Feature) -> Feature | None:
+    """The feature of the same latent with the other sign, where it has both."""
+    poles = Feature.objects.filter(
+        exemplar_set=feature.exemplar_set_id, hookpoint=feature.hookpoint, latent=feature.latent
+    )
+    return poles.exclude(pk=feature.pk).first()
 
 
 def exemplar_context(feature: Feature, exemplars: FeatureExemplars) -> dict[str, Any]:

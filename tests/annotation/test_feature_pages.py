@@ -153,6 +153,17 @@ def test_a_feature_that_never_fires_says_so_instead_of_showing_pictures(client: 
     assert "This feature never fires" in client.get(f"/features/{dead.pk}/").content.decode()
 
 
+def test_the_poles_of_a_latent_lead_to_each_other(client: Client, catalog: Catalog) -> None:
+    positive, negative = Feature.objects.order_by("id")[:2]
+    page = f"/features/{positive.pk}/"
+    assert "values below zero" not in client.get(page).content.decode()
+    Feature.objects.filter(pk=negative.pk).update(latent=positive.latent, hookpoint=positive.hookpoint, pole=-1)
+    link = f'<a href="/features/{negative.pk}/">values below zero</a>'
+    assert link in client.get(page).content.decode()
+    link = f'<a href="{page}">values above zero</a>'
+    assert link in client.get(f"/features/{negative.pk}/").content.decode()
+
+
 def test_a_feature_of_cls_has_no_patches_and_says_why(client: Client, catalog: Catalog) -> None:
     page = client.get(f"/features/{Feature.objects.get(hookpoint='blocks.0', latent=1).pk}/")
     assert page.context["patches"] == []
