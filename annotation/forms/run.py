@@ -134,11 +134,11 @@ class StageForm(forms.Form):
 
     def is_unfolded(self) -> bool:
         """Whether something folded away is wrong, or not as usual."""
-        return any(field.errors or field.value() != self.usual_value(field.name) for field in self.seldom())
+        return any(field.errors or str(field.value()) != self.usual_text(field.name) for field in self.seldom())
 
-    def usual_value(self, name: str) -> Any:
-        """A setting's default as its field shows it; an empty list of numbers is an empty text there."""
-        return self.fields[name].prepare_value(self.fields[name].initial)
+    def usual_text(self, name: str) -> str:
+        """A setting's default as its field shows it and sends it; an empty list of numbers is an empty text there."""
+        return str(self.fields[name].prepare_value(self.fields[name].initial))
 
     def config_of(self, values: Mapping[str, Any]) -> StageConfig:
         return config_from_dict(self.stage, {name: value for name, value in values.items() if name != "title"})

@@ -444,6 +444,11 @@ def test_a_training_without_a_name_is_called_by_its_kind(
     page = client.get(address).content.decode()
     assert '<details class="run-seldom">' in page  # nothing that is folded away is unusual
     assert '<details class="run-seldom" open>' in client.get(address + "&k_each=3").content.decode()
+    usual = {"sparsity_weight": "0.0", "clip_norm": "0.0", "has_aux": "on", "precision": "float32"}
+    wrong = training(image_set, vision_model, k=900) | usual | {"n_latents_each": "", "k_each": "", "activation": ""}
+    page = client.post(address, wrong).content.decode()
+    assert "k is 900" in page
+    assert '<details class="run-seldom">' in page
     client.post(address, training(image_set, vision_model, name="", kind="relu_sae"))
     assert Run.objects.get().config["name"] == "relu-sae"
 
