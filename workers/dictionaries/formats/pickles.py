@@ -16,7 +16,6 @@ import pickle
 import struct
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -89,6 +88,13 @@ class Recorded(metaclass=RecordedType):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.recorded[str(key)] = value
+
+
+class ReadDict(dict[Any, Any]):
+    """An ordered dict without the attributes a pickle gives it: state dicts have some, and one may hide a method."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 class Builder:
@@ -196,7 +202,7 @@ def short(text: str) -> str:
 
 
 def as_dict(*args: Any) -> Any:
-    return OrderedDict(*(list(arg) for arg in args))
+    return ReadDict(*(list(arg) for arg in args))
 
 
 ALLOWED: dict[tuple[str, str], Any] = {

@@ -133,6 +133,15 @@ def test_a_short_pickle_makes_nothing_long(tmp_path: Path, program: bytes, sente
         read_checkpoint(path)
 
 
+def test_attributes_of_a_dict_hide_no_method(tmp_path: Path) -> None:
+    made = b"ccollections\nOrderedDict\n)R" + text("W_enc") + b"K\x01s"
+    path = tmp_path / "sae.pkl"
+    path.write_bytes(hand_written(made, b"}", text("values"), b"K\x02sb"))
+    assert list(read_checkpoint(path).values()) == [1]
+    with pytest.raises(FormatError, match="is not a dictionary of a format that is known"):
+        read_path(path)
+
+
 def test_a_configuration_without_an_end() -> None:
     ring: dict[str, Any] = {}
     ring["cfg"] = ring
