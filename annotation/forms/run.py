@@ -17,6 +17,7 @@ from annotation.forms.training_fields import (
     TRAINING,
     TRAINING_PICKERS,
     LinesField,
+    left_to_preset,
     precision_field,
     usual_hookpoints,
 )
@@ -60,11 +61,21 @@ class StageForm(forms.Form):
         help_text=_("For the list of runs; the stage's name otherwise."),
     )
 
-    def __init__(self, stage: str, user: User, values: Mapping[str, Any] | None = None, *, data: Any = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        user: User,
+        values: Mapping[str, Any] | None = None,
+        *,
+        data: Any = None,
+        cloned: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``values`` to begin with, or ``data`` that was sent; ``cloned`` is the config that the fields began with."""
         initial = {name: value for name, value in (values or {}).items() if value not in ("", None)}
         super().__init__(data, initial=initial, auto_id="setting-%s")
         self.stage = stage
         self.user = user
+        self.cloned = dict(cloned or {})
         config_class = STAGES[stage].config_class
         hidden = ("parent_fields", *getattr(config_class, "hidden_fields", ()))
         settings = [f for f in fields(config_class) if f.name not in hidden]
@@ -113,6 +124,8 @@ class StageForm(forms.Form):
         values = {name: self.or_default(name, value) for name, value in values.items()}
         if self.stage == TRAINING and not values.get("name"):
             values["name"] = str(values.get("kind", "")).replace("_", "-")
+        if self.stage == TRAINING:
+            values = {name: value for name, value in values.items() if name not in left_to_preset(values, self.cloned)}
         if not self.errors:
             try:
                 self.settled = self.config_of(values)

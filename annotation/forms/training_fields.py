@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from workers.stages.configs.presets import PRESETS
-from workers.stages.configs.training import ACTIVATIONS, MLP_IN, PRECISIONS, TRAINED_KINDS, TRANSCODERS
+from workers.stages.configs.training import (
+    ACTIVATIONS,
+    MLP_IN,
+    PRECISIONS,
+    TRAINED_KINDS,
+    TRANSCODERS,
+    TrainDictionaryConfig,
+)
 
 TRAINING = "train-dictionary"
 FIRST_ASKED = ("image_set", "vision_model", "preset", "kind")  # the hookpoints to tick follow from them
@@ -74,3 +83,22 @@ def usual_hookpoints(preset: str, kind: str, residual: list[str]) -> list[str]:
     if preset in PRESETS and "hookpoints" in PRESETS[preset].values:
         return list(PRESETS[preset].values["hookpoints"])
     return [name + MLP_IN for name in residual] if kind in TRANSCODERS else residual
+
+
+def left_to_preset(values: Mapping[str, Any], cloned: Mapping[str, Any]) -> set[str]:
+    """What a form left to its preset: it sends every field, so those it sets that are as they were shown.
+
+    Shown are the defaults, or the config of the run that is cloned; if that has the same preset, its values are
+    settled already.
+    """
+    preset = values.get("preset", "")
+    if preset not in PRESETS or preset == cloned.get("preset"):
+        return set()
+    defaults = {field.name: field.default for field in fields(TrainDictionaryConfig)}
+    sets = set(PRESETS[preset].values) - {"hookpoints"}
+    sets |= {name.removesuffix("_each") for name in sets}
+    return {name for name in sets if plain(values.get(name)) == plain(cloned.get(name, defaults[name]))}
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -78,18 +78,19 @@ def runs(request: HttpRequest) -> HttpResponse:
 @researcher_required
 def run_new(request: HttpRequest) -> HttpResponse:
     origin = get_object_or_404(Run, pk=request.GET["clone"]) if request.GET.get("clone", "").isdecimal() else None
+    cloned = origin.config if origin else {}
     stage = origin.stage if origin else request.GET.get("stage", "")
     if not stage:
         return render(request, "annotation/runs/stages.html", {"stages": STARTABLE.values()})
     if stage not in STARTABLE:
         raise Http404(f"There is no stage '{stage}' that is started here.")
     if request.method == "POST":
-        form = StageForm(stage, signed_in_user(request), data=request.POST)
+        form = StageForm(stage, signed_in_user(request), data=request.POST, cloned=cloned)
         run = started_run(request, form, origin)
         if run is not None:
             return redirect("run", pk=run.pk)
     else:
-        form = StageForm(stage, signed_in_user(request), given_values(request, origin))
+        form = StageForm(stage, signed_in_user(request), given_values(request, origin), cloned=cloned)
     context = {
         "form": form,
         "stage": STAGES[stage],
@@ -116,7 +117,7 @@ def estimate_of(request: HttpRequest, form: StageForm) -> Estimate | None:
         initial = {
             name: field.prepare_value(form.get_initial_for_field(field, name)) for name, field in form.fields.items()
         }
-        filled = StageForm(form.stage, form.user, data=as_data(initial))
+        filled = StageForm(form.stage, form.user, data=as_data(initial), cloned=form.cloned)
     return estimate(form.stage, filled.config()) if filled.is_valid() else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from workers.stages.configs import (
     config_to_dict,
     parent_digests,
 )
-from workers.stages.configs.presets import preset_objection
+from workers.stages.configs.presets import PRESETS, preset_objection
 
 DICTIONARY = {"image_set": "a", "vision_model": "b", "hookpoints": ["blocks.0", "blocks.1"]}
 
@@ -113,6 +114,33 @@ def test_a_preset_may_be_cut_to_some_hookpoints_and_leaves_the_budget_free() -> 
     assert (config.n_tokens, config.learning_rate) == (1_000_000, 2e-4)
 
 
+@pytest.mark.parametrize(
+    ("preset", "given"),
+    [
+        ("quick", {"learning_rate": 1e-3}),  # as without a preset, but said
+        ("paper", {"n_tokens": 8_000_000, "clip_norm": 0.0}),
+        ("deep", {"batch_tokens": 512}),
+        ("rrm-vit-b16", {"kind": "relu_sae"}),
+        ("rrm-vit-b16", {"k": 16, "k_each": ()}),
+    ],
+)
+def test_a_setting_that_is_given_wins_over_the_preset(preset: str, given: dict[str, Any]) -> None:
+    config = training(preset=preset, hookpoints=["blocks.0"], **given)
+    assert {name: getattr(config, name) for name in given} == given
+    others = {name: value for name, value in PRESETS[preset].values.items() if name not in given}
+    assert all(getattr(config, name) == value for name, value in others.items() if not isinstance(value, tuple))
+    assert config_from_dict("train-dictionary", config_to_dict(config)) == config
+    in_code = TrainDictionaryConfig("a", "b", ("blocks.0",), preset=preset, **given)
+    assert in_code == config
+
+
+def test_one_k_or_width_that_is_given_holds_at_every_hookpoint_of_a_schedule() -> None:
+    config = training(preset="rrm-vit-b16", hookpoints=["blocks.0", "blocks.7"], k=16)
+    assert config.sizes() == [("blocks.0", 192, 16), ("blocks.7", 3072, 16)]
+    wide = training(preset="rrm-vit-b16", hookpoints=["blocks.0", "blocks.7"], n_latents=1024)
+    assert wide.sizes() == [("blocks.0", 1024, 4), ("blocks.7", 1024, 160)]
+
+
 def test_budgets_grow_from_quick_to_deep() -> None:
     budgets = [training(preset=name, hookpoints=["blocks.0"]).n_tokens for name in ("quick", "paper", "deep")]
     assert budgets == [2_000_000, 50_000_000, 500_000_000]
@@ -135,7 +163,6 @@ def test_a_preset_objects_to_another_model_or_preprocessing_in_a_sentence() -> N
     ("changes", "sentence"),
     [
         ({"preset": "rrm"}, "The preset 'rrm' is unknown; it can be rrm-vit-b16, rrm-dinov2-b14-reg, rrm-clip-b16, "),
-        ({"preset": "rrm-vit-b16", "kind": "relu_sae"}, "The preset rrm-vit-b16 sets kind to topk_sae, but"),
         ({"preset": "rrm-vit-b16", "hookpoints": ["blocks.11"]}, "The preset rrm-vit-b16 has no blocks.11;"),
         ({"kind": "sae"}, "The kind 'sae' is unknown; it can be topk_sae, "),
         ({"activation": "relu"}, "The activation of a topk_sae 'relu' is unknown; it can be topk."),

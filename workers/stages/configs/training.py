@@ -41,7 +41,7 @@ class TrainDictionaryConfig:
         (), "Hookpoints", "One sparse coder is trained at each, from one forward pass. Transcoders read MLP inputs."
     )
     name: str = setting("topk-sae", "Name", "What the dictionary will be called.")
-    preset: str = setting("", "Preset", "Sets what it names; the other settings hold.")
+    preset: str = setting("", "Preset", "Sets what it names, except what you set yourself.")
     kind: str = setting("topk_sae", "Kind")
     n_latents: int = setting(1024, "Latents", "Per hookpoint; 8 to 32 times the width of the model is usual.")
     k: int = setting(16, "k", "How many latents may be active per token; what JumpReLU and ReLU are steered towards.")
@@ -65,6 +65,14 @@ class TrainDictionaryConfig:
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
+    given: ClassVar[frozenset[str]] = frozenset()
+
+    def __new__(cls, *values: Any, **named: Any) -> TrainDictionaryConfig:
+        """Note which settings are given, even as the default: a preset leaves those alone."""
+        config = super().__new__(cls)
+        names = [field.name for field in fields(cls)][: len(values)]
+        object.__setattr__(config, "given", frozenset([*names, *named]))
+        return config
 
     def __post_init__(self) -> None:
         apply_preset(self)
@@ -115,19 +123,16 @@ class TrainDictionaryConfig:
 
 
 def apply_preset(config: TrainDictionaryConfig) -> None:
-    """Put a preset's values where the config has the defaults; raises ConfigError where it has others."""
+    """Put a preset's values where none were given; raises ConfigError for an unknown preset or foreign hookpoints."""
     if not config.preset:
         return
     require(config.preset in PRESETS, one_of("preset", config.preset, PRESETS))
     values = chosen_blocks(config, dict(PRESETS[config.preset].values))
-    defaults = {field.name: field.default for field in fields(config)}
+    one_for_all = {f"{name}_each" for name in ("k", "n_latents") if name in config.given}
+    settled = config.given | one_for_all
     for name, value in values.items():
-        own = getattr(config, name)
-        require(
-            own in (defaults[name], value),
-            f"The preset {config.preset} sets {name} to {plain(value)}, but it is {plain(own)}; leave one of them out.",
-        )
-        object.__setattr__(config, name, value)
+        if name not in settled or name == "hookpoints":
+            object.__setattr__(config, name, value)
 
 
 def chosen_blocks(config: TrainDictionaryConfig, values: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +237,3 @@ def number_or_text(text: str) -> Any:
 
 def one_of(what: str, value: str, known: Any) -> str:
     return f"The {what} '{value}' is unknown; it can be {', '.join(known)}."
-
-
-def plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
