@@ -23,7 +23,7 @@ from workers.dictionaries.quality import QualityAccumulator
 from workers.dictionaries.sparse_coder import Codes
 from workers.dictionaries.store import POSITIVE, Dictionary
 from workers.images import ImageSetReader
-from workers.stages.configs import EvaluateDictionaryConfig
+from workers.stages.configs import EvaluateDictionaryConfig, require
 from workers.stages.context import StageContext
 from workers.stages.inputs import hookpoints_read, open_dictionary, open_images, open_model, require_fit
 from workers.stages.memory import OutOfMemoryError, fits
@@ -233,10 +233,19 @@ def score_latents(config: EvaluateDictionaryConfig, payload: Mapping[str, Any], 
 
 
 def measured_embeddings(config: EvaluateDictionaryConfig, context: StageContext) -> Tensor:
-    """One row per image measured; raises ValueError where the embeddings are of other images."""
+    """One row per image measured; raises ConfigError where they are of other images, or by the model explained."""
     artifact = context.store.open(config.embeddings, kind="image-embeddings")
-    if artifact.json("embeddings.json")["image_set"] != config.image_set:
-        raise ValueError("The embeddings are of another image set; embed the images of the set to evaluate on.")
+    facts = artifact.json("embeddings.json")
+    require(
+        facts["image_set"] == config.image_set,
+        "The embeddings are of another image set; embed the images of the set to evaluate on.",
+    )
+    explained = context.store.open(config.dictionary, kind="dictionary").json("dictionary.json")["vision_model"]
+    require(
+        facts["vision_model"] != explained,
+        "The embeddings are by the very model that the dictionary explains; embed the images with another one, whose "
+        "judgement of what looks alike is its own.",
+    )
     embeddings = load_file(artifact.path("embeddings.safetensors"))["embeddings"].float()
     return embeddings[measured_images(config, embeddings.shape[0])]
 

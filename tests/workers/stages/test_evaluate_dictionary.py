@@ -27,7 +27,7 @@ from workers.stages.context import StageContext
 from workers.stages.evaluation_chunks import spread_evenly, with_less_memory
 from workers.stages.evaluation_splice import labels_of
 from workers.stages.memory import OutOfMemoryError
-from workers.vision_model import load_vision_model
+from workers.vision_model import ModelRequest, load_vision_model, register_vision_model
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def dictionary(world: TinyWorld) -> Artifact:
 
 @pytest.fixture(scope="module")
 def embeddings(world: TinyWorld) -> Artifact:
-    return world.run("embed-images", EmbedImagesConfig(world.image_set.digest, world.vision_model.digest))[0]
+    kwargs = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 0}
+    another = register_vision_model(world.store, ModelRequest("vit_tiny_patch16_224", timm_kwargs=kwargs))
+    return world.run("embed-images", EmbedImagesConfig(world.image_set.digest, another.digest))[0]
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +259,9 @@ def test_a_readout_or_embeddings_of_something_else_are_refused(
     shutil.copytree(embedded.folder, world.store.root / "image-embeddings" / embedded.digest)
     with pytest.raises(ValueError, match="The embeddings are of another image set"):
         world.run("evaluate-dictionary", replace(config_of(world, dictionary), embeddings=embedded.digest))
+    [own] = world.run("embed-images", EmbedImagesConfig(world.image_set.digest, world.vision_model.digest))
+    with pytest.raises(ConfigError, match="The embeddings are by the very model that the dictionary explains; embed"):
+        world.run("evaluate-dictionary", replace(config_of(world, dictionary), embeddings=own.digest))
     model = load_vision_model(world.vision_model)
     model.digest = "f" * 64
     foreign = write_readout(world.store, model, own_head(model))
