@@ -117,6 +117,9 @@ def dispatch(chosen: argparse.Namespace, rest: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     python = ensure_installed(ROOT, DEVELOPMENT)
     ensure_test_programs()
+    for name in list(os.environ):  # the site of this shell is not the tests'
+        if name == "DJANGO_SETTINGS_MODULE" or (name.startswith("VITRINE_") and name != "VITRINE_TEST_DATABASE"):
+            del os.environ[name]
     command = [str(python), "-m", "pytest", *arguments]
     if set(arguments) <= {"-q", "-v", "-x"} and (os.cpu_count() or 1) > 1:
         return in_two_parts(command)
