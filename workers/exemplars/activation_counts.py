@@ -1,7 +1,9 @@
 """How often and how strongly each latent fires: counts, moments and a histogram that come free with the exemplars.
 
-Any split of the images adds up to the same bytes: counts are integers, and what enters the moments is rounded to
-multiples of 2^-20, so that float64 sums below 2^33 are exact in any order.
+Any split of the images adds up to the same bytes: counts are integers, and moments are summed by bin of the histogram.
+Values of one bin, and their squares in float32, have 24 bits on one grid, so that float64 sums of them are exact in any
+order while fewer than 2^28 active tokens of a latent share a bin. However weak a latent is, its mean square is exact to
+2^-24 of itself.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-ROUNDING = 1.5 * 2.0**32
-FIRST_BIN, N_BINS = -20, 32  # 2^-10 to 2^6 in half octaves; the outer bins take what lies beyond
+FIRST_BIN, N_BINS = -56, 96  # 2^-28 to 2^20 in half octaves; what lies beyond counts as the nearest value within
+LOWEST, HIGHEST = 2.0**-28, 2.0**20 - 2.0**-4
 ROOT_OF_TWO = 0x3504F3  # the mantissa bits of the float32 sqrt(2)
 MANTISSA_BITS = 23
 EXPONENT_BIAS = 127
-NAMES = ("n_images_active", "n_prefix_wins", "histogram", "total", "total_of_squares", "maximum")
+TABLES = ("histogram", "total", "total_of_squares")
+NAMES = (*TABLES, "n_images_active", "n_prefix_wins", "maximum")
+BYTES_PER_LATENT = 8 * (len(TABLES) * N_BINS + len(NAMES) - len(TABLES))
 
 
 class ActivationCounts:
@@ -27,7 +31,7 @@ class ActivationCounts:
         self.n_images_active = torch.zeros(n_latents, dtype=torch.long, device=device)
         self.n_prefix_wins = torch.zeros_like(self.n_images_active)
         self.histogram = torch.zeros(n_latents, N_BINS, dtype=torch.long, device=device)
-        self.total = torch.zeros(n_latents, dtype=torch.float64, device=device)
+        self.total = torch.zeros(n_latents, N_BINS, dtype=torch.float64, device=device)
         self.total_of_squares = torch.zeros_like(self.total)
         self.maximum = torch.zeros(n_latents, device=device)
 
@@ -42,22 +46,24 @@ class ActivationCounts:
 
     def add_entries(self, latents: Int[Tensor, " n_entries"], values: Float[Tensor, " n_entries"]) -> None:
         """Active tokens one by one, all above 0."""
-        exact = values.double()
-        self.total_of_squares.scatter_add_(0, latents, on_grid(exact.square()))
-        self.total.scatter_add_(0, latents, on_grid(exact))
-        self.add_bins(latents.int().mul_(N_BINS + 1).add_(histogram_bins(values)))
+        held = values.clamp(LOWEST, HIGHEST)
+        cells = (latents * N_BINS).add_(histogram_bins(held))
+        self.histogram.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+        self.add_moments(cells, held)
 
     def add_tokens(self, values: Float[Tensor, "n_tokens n_latents"]) -> None:
-        """Tokens with the value of every latent."""
-        exact = values.double()
-        self.total_of_squares += on_grid(exact.square()).sum(0)
-        self.total += on_grid(exact).sum(0)
-        first = torch.arange(self.n_latents, dtype=torch.int32, device=values.device) * (N_BINS + 1)
-        self.add_bins(histogram_bins(values).mul_(values > 0).add_(first).flatten())
+        """Tokens with the value of every latent, 0 where it is silent."""
+        held = values.clamp(LOWEST, HIGHEST)
+        first = torch.arange(self.n_latents, dtype=torch.int32, device=values.device) * N_BINS
+        cells = histogram_bins(held).add_(first).long().flatten()
+        is_active = values > 0
+        self.histogram.view(-1).scatter_add_(0, cells, is_active.long().flatten())
+        self.add_moments(cells, held.mul_(is_active).flatten())
 
-    def add_bins(self, bins: Int[Tensor, " n_entries"]) -> None:
-        counted = torch.bincount(bins, minlength=self.n_latents * (N_BINS + 1))
-        self.histogram += counted.view(-1, N_BINS + 1)[:, 1:]
+    def add_moments(self, cells: Int[Tensor, " n_entries"], values: Float[Tensor, " n_entries"]) -> None:
+        """Cells are latent · N_BINS + bin; a value is of its bin's range, or 0."""
+        self.total.view(-1).scatter_add_(0, cells, values.double())
+        self.total_of_squares.view(-1).scatter_add_(0, cells, values.square().double())
 
     def merge(self, other: ActivationCounts) -> None:
         self.maximum = torch.maximum(self.maximum, other.maximum)
@@ -76,8 +82,8 @@ class ActivationCounts:
         """Mean and variance are over active tokens; the prefix share is that of the images where the latent fires."""
         n_tokens_active = self.histogram.sum(1)
         n_active = n_tokens_active.clamp_min(1)
-        mean = self.total / n_active
-        variance = (self.total_of_squares / n_active - mean.square()).clamp_min(0)
+        mean = sum_bins(self.total) / n_active
+        variance = (sum_bins(self.total_of_squares) / n_active - mean.square()).clamp_min(0)
         edges = torch.pow(2.0, torch.arange(FIRST_BIN, FIRST_BIN + N_BINS + 1) / 2)
         return {
             "n_images_active": self.n_images_active.int(),
@@ -92,9 +98,9 @@ class ActivationCounts:
         }
 
 
-def on_grid(values: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
-    """Values rounded to multiples of 2^-20, the place of the last bit of 1.5 · 2^32; changes what it is given."""
-    return values.add_(ROUNDING).sub_(ROUNDING)
+def sum_bins(table: Float[Tensor, "n_latents n_bins"]) -> Float[Tensor, " n_latents"]:
+    """On the CPU, so that the order of the bins, and with it the rounding, is the same on every device."""
+    return table.cpu().sum(1).to(table.device)
 
 
 def half_octave(values: Float[Tensor, " ..."]) -> Int[Tensor, " ..."]:
@@ -105,5 +111,5 @@ def half_octave(values: Float[Tensor, " ..."]) -> Int[Tensor, " ..."]:
 
 
 def histogram_bins(values: Float[Tensor, " ..."]) -> Int[Tensor, " ..."]:
-    """The bin of positive values, 1 to 32; bin 0 is that of silence."""
-    return half_octave(values).sub_(FIRST_BIN - 1).clamp_(1, N_BINS)
+    """The bin, from 0 on, of values between ``LOWEST`` and ``HIGHEST``."""
+    return half_octave(values).sub_(FIRST_BIN)

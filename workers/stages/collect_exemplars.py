@@ -25,8 +25,7 @@ from workers.artifacts import Artifact
 from workers.dictionaries.feed_forward import block_at, layer_scale
 from workers.dictionaries.store import POSITIVE, Dictionary, pole_codes
 from workers.exemplars.accumulator import ExemplarAccumulator, ExemplarSettings, load_accumulator, merge_all
-from workers.exemplars.activation_counts import N_BINS
-from workers.exemplars.activation_counts import NAMES as COUNTS
+from workers.exemplars.activation_counts import BYTES_PER_LATENT as COUNTS_BYTES
 from workers.exemplars.logit_lens import promoted_classes
 from workers.images import ImageSetReader
 from workers.readouts import Readout, class_directions, load_readout
@@ -105,10 +104,9 @@ def state_bytes(config: CollectExemplarsConfig, model: VisionModel, dictionaries
     shown = model.n_patches + torch.int64.itemsize + torch.int32.itemsize + torch.float32.itemsize
     settings = ExemplarSettings(1, model.n_patches, model.n_prefix_tokens, config.n_top)
     ranges = 7 * settings.n_per_range
-    counts = torch.int64.itemsize * (N_BINS + len(COUNTS))
-    per_latent = (config.n_top + ranges) * shown + settings.n_contrast * (shown - model.n_patches) + counts
+    per_latent = (config.n_top + ranges) * shown + settings.n_contrast * (shown - model.n_patches)
     n_latents = sum(one.n_latents(read) * len(one.poles) for one in dictionaries for read in one.reads)
-    return per_latent * n_latents
+    return (per_latent + COUNTS_BYTES) * n_latents
 
 
 def execute(config: CollectExemplarsConfig, payload: dict[str, Any], context: StageContext) -> None:

@@ -18,6 +18,7 @@ from workers.exemplars.accumulator import (
     load_accumulator,
     merge_all,
 )
+from workers.exemplars.activation_counts import HIGHEST, LOWEST, ActivationCounts
 from workers.exemplars.hashing import hash_images
 
 N_IMAGES, N_TOKENS, N_PREFIX, N_LATENTS, K = 90, 11, 2, 24, 6
@@ -174,6 +175,44 @@ def test_statistics_are_those_of_the_dense_activations(world: World, finished: d
     for latent in (1, 5):
         counted = torch.histogram(world.dense[:, :, latent][active[:, :, latent]], finished["histogram_edges"])
         assert counted.hist.tolist() == finished["histogram"][latent].tolist()
+
+
+def counts_of(values: Tensor) -> ActivationCounts:
+    counts = ActivationCounts(1)
+    counts.add_entries(torch.zeros(len(values), dtype=torch.long), values)
+    return counts
+
+
+@pytest.mark.parametrize("exponent", [-27, -11, 0, 13])
+def test_statistics_hold_for_latents_of_any_strength(exponent: int) -> None:
+    drawn = 0.05 + torch.rand(1000, generator=torch.Generator().manual_seed(4))
+    values = drawn.clamp_min(0.6) * 2.0**exponent
+    expected = values.double()
+    found = counts_of(values).statistics(len(values))
+    assert float(found["mean"]) == pytest.approx(float(expected.mean()), rel=1e-6)
+    assert float(found["variance"]) == pytest.approx(float(expected.var(correction=0)), rel=1e-5)
+    counted = torch.histogram(values, found["histogram_edges"]).hist
+    assert counted.tolist() == found["histogram"][0].tolist()
+    assert int((counted > 0).sum()) == 3
+    tokens = ActivationCounts(1)
+    tokens.add_tokens(torch.cat([values, torch.zeros(9)])[:, None])
+    for name, tensor in counts_of(values).tensors().items():
+        assert torch.equal(tokens.tensors()[name], tensor), name
+
+
+def test_values_of_every_strength_add_up_to_the_same_bytes_in_any_order() -> None:
+    generator = torch.Generator().manual_seed(5)
+    bits = torch.randint(1, 0x7F800000, (20_000,), generator=generator, dtype=torch.int32)
+    values = bits.view(torch.float32)
+    assert float(values.amin()) < LOWEST < HIGHEST < float(values.amax())
+    whole = counts_of(values)
+    shuffled = counts_of(values[torch.randperm(10_000, generator=generator)])
+    shuffled.merge(counts_of(values[10_000:].flip(0)))
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(shuffled.tensors()[name], tensor), name
+    held = values.double().clamp(LOWEST, HIGHEST)
+    assert float(whole.statistics(1)["mean"]) == pytest.approx(float(held.mean()), rel=1e-6)
+    assert int(whole.histogram.sum()) == 20_000
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -213,7 +213,7 @@ def test_other_settings_are_collected_anew(world: TinyWorld, tmp_path: Path) -> 
 def test_chunks_are_longer_where_accumulators_are_large(world: TinyWorld, tmp_path: Path) -> None:
     dictionary = load_dictionary(make_sae(world, 1))
     model = load_vision_model(world.vision_model)
-    context = StageContext(world.store, tmp_path, tmp_path, chunk_seconds=1e-3)
+    context = StageContext(world.store, tmp_path, tmp_path, chunk_seconds=5e-3)
     sizes = []
     for n_top in (1, 100_000):
         config = CollectExemplarsConfig(world.image_set.digest, (dictionary.digest,), n_top=n_top)

@@ -63,7 +63,7 @@ STAGES: dict[str, Stage] = {
         Stage("import-dictionary", ImportDictionaryConfig, "gpu", "workers.stages.import_dictionary", "images"),
         Stage("make-control", MakeControlConfig, "gpu", "workers.stages.make_control", "tokens", revision=2),
         Stage(
-            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=3
+            "collect-exemplars", CollectExemplarsConfig, "gpu", "workers.stages.collect_exemplars", "images", revision=4
         ),
         Stage(
             "evaluate-dictionary",
@@ -71,7 +71,7 @@ STAGES: dict[str, Stage] = {
             "gpu",
             "workers.stages.evaluate_dictionary",
             "images",
-            revision=2,
+            revision=3,
         ),
         Stage("embed-images", EmbedImagesConfig, "gpu", "workers.stages.embed_images", "images"),
         Stage(
