@@ -21,17 +21,18 @@ GROUPS = ("cls", "patches")
 SIDES = ("reconstruction", "activation")
 N_NEAREST = 5
 N_QUERIES = 24
+PAIRS_AT_ONCE = 1 << 22  # of images whose cosines are held together
 
 
 class RetrievalSums:
-    """Vectors of images in their order, by target, group of tokens and side; half precision, a few thousand images."""
+    """Vectors of images in their order, by target, group of tokens and side, in single precision."""
 
     def __init__(self, dictionary: CrossLayerDictionary, n_prefix_tokens: int) -> None:
         self.dictionary, self.n_prefix_tokens = dictionary, n_prefix_tokens
         groups = GROUPS if n_prefix_tokens else GROUPS[1:]
         width = dictionary.coder.shape.d_out
         keys = [f"{write}/{group}/{side}" for write in dictionary.writes for group in groups for side in SIDES]
-        self.vectors = {key: torch.zeros(0, width, dtype=torch.float16) for key in keys}
+        self.vectors = {key: torch.zeros(0, width, dtype=torch.float32) for key in keys}
 
     @torch.no_grad()
     def update(self, activations: Mapping[str, Float[Tensor, "image token d_model"]]) -> None:
@@ -44,7 +45,7 @@ class RetrievalSums:
             tokens = rebuilt[write].view_as(tokens) if side == "reconstruction" else tokens
             n = self.n_prefix_tokens
             mean = (tokens[:, :n] if group == "cls" else tokens[:, n:]).mean(1)
-            self.vectors[key] = torch.cat([vectors, mean.half().cpu()])
+            self.vectors[key] = torch.cat([vectors, mean.float().cpu()])
 
     def merge(self, other: RetrievalSums) -> None:
         """Append the images of another part."""
@@ -61,7 +62,7 @@ class RetrievalSums:
 
         ``image_indices`` and ``labels`` are those of the images in the order in which they came.
         """
-        nearest = {key: nearest_images(vectors.float(), N_NEAREST) for key, vectors in self.vectors.items()}
+        nearest = {key: nearest_images(vectors, N_NEAREST) for key, vectors in self.vectors.items()}
         n = len(image_indices)
         queries = sorted({place * n // N_QUERIES for place in range(N_QUERIES)}) if n else []
         return {
@@ -102,9 +103,24 @@ class RetrievalSums:
 
 def nearest_images(vectors: Float[Tensor, "image width"], n_nearest: int) -> Int[Tensor, "image nearest"]:
     """Of each image the others with the greatest cosine after centering, the nearest first; of equals the first."""
+    n = len(vectors)
+    n_nearest = min(n_nearest, max(n - 1, 0))
+    if n_nearest == 0:
+        return torch.zeros(n, 0, dtype=torch.long)
     directions = F.normalize(vectors - vectors.mean(0), dim=1)
-    cosines = (directions @ directions.T).fill_diagonal_(-torch.inf)
-    return cosines.sort(dim=1, descending=True, stable=True).indices[:, : min(n_nearest, max(len(vectors) - 1, 0))]
+    at_once = max(1, PAIRS_AT_ONCE // n)
+    parts = [nearest_of(directions, range(start, min(start + at_once, n)), n_nearest) for start in range(0, n, at_once)]
+    return torch.cat(parts)
+
+
+def nearest_of(directions: Float[Tensor, "image width"], rows: range, n_nearest: int) -> Int[Tensor, "row nearest"]:
+    """The nearest of some rows. No two keys of a row are equal, so that ``topk`` leaves no tie to chance."""
+    cosines = directions[rows.start : rows.stop] @ directions.T
+    cosines.diagonal(rows.start).fill_(-torch.inf)
+    bits = cosines.add_(0.0).view(torch.int32)  # 0 is added so that −0 becomes 0
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the order of the numbers themselves, below 0 too
+    keys = (rising.long() << 32).sub_(torch.arange(len(directions)))
+    return keys.topk(n_nearest, dim=1).indices
 
 
 def share_of_equal(nearest: Int[Tensor, "image nearest"], labels: Int[Tensor, " image"]) -> float:

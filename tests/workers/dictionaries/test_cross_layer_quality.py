@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.dictionaries.cross_layer import (
     CrossLayerCoder,
@@ -21,7 +23,7 @@ from workers.dictionaries.cross_layer_quality import (
     first_replaced,
     n_altered_passes,
 )
-from workers.dictionaries.cross_layer_retrieval import nearest_images
+from workers.dictionaries.cross_layer_retrieval import PAIRS_AT_ONCE, nearest_images
 from workers.dictionaries.store import DictionaryDescription
 from workers.hookpoints import read_hookpoints
 from workers.vision_model import ModelRequest, VisionModel, create_vit, describe
@@ -209,6 +211,48 @@ def test_nearest_images_by_hand() -> None:
     assert nearest_images(vectors[:1], 5).shape == (1, 0)
 
 
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, how many elements the largest result of an operation has."""
+
+    n_elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple) else (found,):
+            if isinstance(one, Tensor):
+                self.n_elements = max(self.n_elements, one.numel())
+        return found
+
+
+def test_nearest_images_go_by_blocks_and_take_the_first_of_equals() -> None:
+    n = 2400
+    assert n * n > PAIRS_AT_ONCE
+    axes = torch.arange(n // 2) % 7
+    vectors = torch.cat([torch.eye(7)[axes], -torch.eye(7)[axes]])  # their mean is 0, cosines are 1, 0 and −1
+    vectors[5] = vectors[n // 2 + 5] = 0
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        found = nearest_images(vectors, 180)
+    assert largest.n_elements <= PAIRS_AT_ONCE
+    cosines = (vectors @ vectors.T).fill_diagonal_(-2)
+    assert torch.equal(found, cosines.sort(dim=1, descending=True, stable=True).indices[:, :180])
+    drawn = torch.randn(n, 5, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    away = torch.nn.functional.normalize(drawn - drawn.mean(0), dim=1)
+    order = (away @ away.T).fill_diagonal_(-2).argsort(dim=1, descending=True)
+    assert float((nearest_images(drawn.float(), 3) == order[:, :3]).double().mean()) > 0.99
+
+
+def test_retrieval_takes_activations_beyond_half_precision(
+    model: VisionModel, images: Tensor, dictionary: CrossLayerDictionary
+) -> None:
+    read, found = activations_of(model, images), []
+    for scale in (1.0, 2.0**24):
+        sums = RetrievalSums(dictionary, 1)
+        sums.update({name: tokens * (scale if name in WRITES else 1) for name, tokens in read.items()})
+        assert all(bool(vectors.isfinite().all()) for vectors in sums.tensors().values())
+        found.append(sums.finish(range(6), [0, 0, 1, 1, -1, 0]))
+    assert found[0] == found[1]
+
+
 def test_retrieval_finds_the_nearest_reconstructions_block_by_block(
     model: VisionModel, images: Tensor, dictionary: CrossLayerDictionary
 ) -> None:
@@ -226,7 +270,7 @@ def test_retrieval_finds_the_nearest_reconstructions_block_by_block(
         tokens = {"reconstruction": rebuilt[write].view(6, 17, D), "activation": read[write]}
         for side, values in tokens.items():
             for group, kind in (("patches", values[:, 1:].mean(1)), ("cls", values[:, 0])):
-                centered = (kind - kind.mean(0)).half().float()
+                centered = kind - kind.mean(0)
                 cosine = torch.nn.functional.cosine_similarity(centered[:, None], centered[None], dim=2)
                 order = cosine.fill_diagonal_(-9).argsort(dim=1, descending=True)[:, :5]
                 equal = [labels[int(o)] == labels[q] for q in range(6) if labels[q] >= 0 for o in order[q]]
