@@ -37,6 +37,7 @@ class CatalogPlan:
     n_latents: int = 8
     hookpoints: tuple[str, ...] = ("blocks.0", "blocks.1")
     kind: str = "topk_sae"
+    has_two_poles: bool = False
     visibility: str = ImageSet.Visibility.SIGNED_IN
     seed: int = 0
 
@@ -166,14 +167,16 @@ def write_exemplars(
     facts = {
         "dictionary": dictionary.digest, "image_set": dictionary.image_set.digest,
         "vision_model": dictionary.vision_model.digest, "grid": list(plan.grid), "n_prefix_tokens": 1,
-        "classes": list(CLASSES), "hookpoints": list(plan.hookpoints), "poles": ["positive"],
+        "classes": list(CLASSES), "hookpoints": list(plan.hookpoints),
+        "poles": ["positive", "negative"][: 1 + plan.has_two_poles],
         "n_latents": dict.fromkeys(plan.hookpoints, plan.n_latents), "n_images": plan.n_images,
         "n_tokens": plan.n_images * (plan.grid[0] * plan.grid[1] + 1), "settings": {},
     }  # fmt: skip
     with store.write("exemplars", config={"revision": revision}, parents=[dictionary.digest]) as writer:
         for block, hookpoint in enumerate(plan.hookpoints):
             rng = np.random.default_rng([plan.seed, revision, block])
-            save_file(pole_tensors(plan, drawn, rng), str(writer.folder / f"{hookpoint}.safetensors"))
+            for ending in ("", ".negative")[: 1 + plan.has_two_poles]:
+                save_file(pole_tensors(plan, drawn, rng), str(writer.folder / f"{hookpoint}{ending}.safetensors"))
         (writer.folder / "exemplars.json").write_text(json.dumps(facts))
     assert writer.artifact is not None
     return writer.artifact

@@ -25,6 +25,7 @@ ORDERS = {
     "prefix": (Order("prefix_share"), "least on CLS and registers first"),
 }
 STATES = {"alive": "alive", "dead": "dead", "all": "all"}
+POLES = {"positive": 1, "negative": -1}
 LABELLED = {"": "any", "yes": "labelled", "no": "not labelled"}
 COUNT_LIMIT = 1000
 
@@ -40,6 +41,7 @@ class FeatureFilter:
     prefix_max: float | None = None
     promoted_class: str = ""
     labelled: str = ""
+    pole: str = ""
     sort: str = "block"
 
     @property
@@ -54,9 +56,17 @@ def filtered_features(dictionary: Dictionary, wanted: FeatureFilter) -> QuerySet
         rows = rows.filter(hookpoint=wanted.hookpoint)
     if wanted.promoted_class:
         rows = rows.filter(promoted_class=wanted.promoted_class)
+    if wanted.pole:
+        rows = rows.filter(pole=POLES[wanted.pole])
     if wanted.labelled:
         rows = rows.filter(has_label() if wanted.labelled == "yes" else ~has_label())
     return rows
+
+
+def has_two_poles(dictionary: Dictionary) -> bool:
+    """Whether values below zero are features of their own; every latent has a row, so that the first ones tell."""
+    first = Feature.objects.filter(dictionary=dictionary, hookpoint__in=dictionary.hookpoints, latent=0)
+    return first.filter(pole=-1).exists()
 
 
 def range_condition(wanted: FeatureFilter) -> Q:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +53,8 @@ def load_features(*, artifact: Artifact, run: Run | None) -> ExemplarSet:
         exemplar_set, _ = ExemplarSet.objects.get_or_create(
             digest=artifact.digest, defaults={"dictionary": dictionary, "image_set": image_set, "run": run}
         )
-        for pole_file in pole_files(artifact):
-            load_pole(exemplar_set, pole_file, facts.get("classes") or [])
+        for _, poles in groupby(pole_files(artifact), key=attrgetter("hookpoint")):
+            load_hookpoint(exemplar_set, list(poles), facts.get("classes") or [])
         exemplar_set.counts = counts_by_hookpoint(artifact)
         exemplar_set.save(update_fields=["counts"])
         tell_planner()
@@ -86,8 +88,10 @@ def block_of(hookpoint: str) -> int:
     return int(found[1]) if found else -1
 
 
-def load_pole(exemplar_set: ExemplarSet, pole_file: PoleFile, classes: Sequence[str]) -> None:
-    rows = feature_rows(exemplar_set, pole_file, classes)
+def load_hookpoint(exemplar_set: ExemplarSet, poles: Sequence[PoleFile], classes: Sequence[str]) -> None:
+    """Latent by latent, so that the ids, which lists are ordered by, bring the two poles of one next to each other."""
+    by_pole = (feature_rows(exemplar_set, pole_file, classes) for pole_file in poles)
+    rows = merge(*by_pole, key=itemgetter(IDENTITY.index("latent")))
     with connection.cursor() as cursor:
         while batch := list(islice(rows, BATCH)):
             cursor.executemany(upsert_statement(), batch)

@@ -6,10 +6,12 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
-from annotation.domain.feature_list import LABELLED, ORDERS, STATES, FeatureFilter
+from annotation.domain.feature_list import LABELLED, ORDERS, STATES, FeatureFilter, has_two_poles
 from annotation.models import Dictionary
+
+POLES = [("", _("both")), ("positive", _("values above zero")), ("negative", _("values below zero"))]
 
 
 class PercentField(forms.FloatField):
@@ -26,6 +28,7 @@ class PercentField(forms.FloatField):
 
 class FeatureFilterForm(forms.Form):
     hookpoint = forms.ChoiceField(label=_("Hookpoint"), required=False)
+    pole = forms.ChoiceField(label=_("Pole"), required=False, choices=POLES)
     sort = forms.ChoiceField(label=_("Order"), required=False, choices=[(key, ORDERS[key][1]) for key in ORDERS])
     state = forms.ChoiceField(label=_("Features"), required=False, choices=list(STATES.items()))
     labelled = forms.ChoiceField(label=_("Labels"), required=False, choices=list(LABELLED.items()))
@@ -38,6 +41,8 @@ class FeatureFilterForm(forms.Form):
         super().__init__(data, auto_id="filter-%s", label_suffix="")
         hookpoints = [(hookpoint, hookpoint) for hookpoint in dictionary.hookpoints]
         self.fields["hookpoint"].choices = [("", "all"), *hookpoints]  # type: ignore[attr-defined]
+        if not has_two_poles(dictionary):
+            del self.fields["pole"]
         self.fields["promoted_class"].widget.attrs |= {"list": "class-names", "style": "width: 9em"}
 
     def wanted(self) -> FeatureFilter:
