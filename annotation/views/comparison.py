@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from annotation.domain.comparison import (
@@ -96,11 +97,11 @@ def asked_for(request: HttpRequest) -> list[Dictionary]:
     """The dictionaries of the address in its order, each once; raises Http404 for one that is not there to see."""
     wanted = list(dict.fromkeys(request.GET.getlist("d")))
     if not all(one.isdecimal() and len(one) < 19 for one in wanted):
-        raise Http404("A dictionary is named by its number.")
+        raise Http404(_("A dictionary is named by its number in the address, as in ?d=3. Choose below."))
     rows = visible_dictionaries(signed_in_user(request)).select_related("vision_model", "image_set", "control_of")
     found = rows.in_bulk([int(one) for one in wanted])
     if len(found) < len(wanted):
-        raise Http404("There is no such dictionary, or you may not see it.")
+        raise Http404(_("One of these dictionaries is not there, or you may not see it. Choose among those below."))
     return [found[int(one)] for one in wanted]
 
 
@@ -117,16 +118,19 @@ def order_of(request: HttpRequest) -> str:
 @require_safe
 @researcher_required
 def compare(request: HttpRequest) -> HttpResponse:
-    asked = asked_for(request)
+    try:
+        asked, problem = asked_for(request), ""
+    except Http404 as error:
+        asked, problem = [], str(error)
     comparison = Comparison(asked[:MOST], baseline_of(request))
     rows = visible_dictionaries(signed_in_user(request)).select_related("vision_model", "control_of")
     context = {
         "comparison": comparison, "every": list(rows), "picked": {one.pk for one in comparison.dictionaries},
-        "n_left_out": len(asked) - len(comparison.dictionaries), "most": MOST,
+        "n_left_out": len(asked) - len(comparison.dictionaries), "most": MOST, "problem": problem,
     }  # fmt: skip
     if comparison.dictionaries:
         context |= table_context(request, comparison) | plot_context(comparison, signed_in_user(request))
-    return render(request, "annotation/catalog/compare.html", context)
+    return render(request, "annotation/catalog/compare.html", context, status=404 if problem else 200)
 
 
 def table_context(request: HttpRequest, comparison: Comparison) -> dict[str, Any]:

@@ -140,6 +140,16 @@ def test_a_dictionary_that_is_not_there_to_see_is_not_found(
     assert client.post(address).status_code == 405
 
 
+@pytest.mark.parametrize(("wrong", "sentence"), [("abc", "named by its number"), ("9999", "is not there, or you may")])
+def test_the_page_says_what_is_wrong_with_the_address_and_offers_the_choice(
+    wrong: str, sentence: str, client: Client, two: list[Dictionary]
+) -> None:
+    page = client.get(PAGE, {"d": [two[0].pk, wrong]}).content.decode()
+    assert sentence in page
+    assert '<details class="chooser" open>' in page
+    assert "Nothing chosen yet" not in page
+
+
 def test_nothing_chosen_and_nothing_there_say_what_to_do(client: Client) -> None:
     assert "stage=train-dictionary" in client.get(PAGE).content.decode()
     make_dictionary("bare")

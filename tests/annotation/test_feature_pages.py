@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from annotation.domain.feature_list import filtered_features
 from annotation.domain.unblinding import unblind
 from annotation.models import Annotation, Feature, Item, Role, Study, User
 from tests.exemplar_factory import Catalog, CatalogPlan, build_catalog
@@ -162,6 +163,40 @@ def test_the_poles_of_a_latent_lead_to_each_other(client: Client, catalog: Catal
     assert link in client.get(page).content.decode()
     link = f'<a href="{page}">values above zero</a>'
     assert link in client.get(f"/features/{negative.pk}/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "poles"), [("", [1, -1] * 14), ("?pole=positive", [1] * 14), ("?pole=negative", [-1] * 14)]
+)
+def test_the_poles_of_a_latent_stand_side_by_side_and_one_can_be_chosen(
+    client: Client, artifact_root: Path, tmp_path: Path, query: str, poles: list[int]
+) -> None:
+    catalog = build_catalog(ArtifactStore(artifact_root), tmp_path, CatalogPlan(has_two_poles=True))
+    page = client.get(f"/dictionaries/{catalog.dictionary.pk}/features/{query}")
+    form, rows = page.context["form"], filtered_features(catalog.dictionary, page.context["form"].wanted())
+    shown = list(rows.order_by("block", "id"))
+    places = [(feature.hookpoint, feature.latent) for feature in shown]
+    assert [feature.pole for feature in shown] == poles
+    assert places == sorted(places)
+    assert [card.feature for card in page.context["cards"]] == shown[:24]
+    assert form["pole"].label == "Pole"
+    following = page.context["cards"][1].feature
+    assert client.get(f"/features/{shown[0].pk}/{query}").context["following"] == following
+
+
+def test_a_dictionary_of_one_pole_has_no_filter_by_pole(client: Client, catalog: Catalog) -> None:
+    page = client.get(f"/dictionaries/{catalog.dictionary.pk}/features/?pole=negative")
+    assert "pole" not in page.context["form"].fields
+    assert len(page.context["cards"]) == 14
+
+
+def test_a_single_image_is_not_called_images(client: Client, artifact_root: Path, tmp_path: Path) -> None:
+    build_catalog(ArtifactStore(artifact_root), tmp_path, CatalogPlan(n_images=4))
+    single = Feature.objects.filter(n_images_active=1)[0]
+    several = Feature.objects.filter(n_images_active__gt=1)[0]
+    assert "the image in which it fires most" in client.get(f"/features/{single.pk}/").content.decode()
+    shown = client.get(f"/features/{several.pk}/").content.decode()
+    assert f"the {several.n_images_active} images in which it fires most" in shown
 
 
 def test_a_feature_of_cls_has_no_patches_and_says_why(client: Client, catalog: Catalog) -> None:
