@@ -110,6 +110,9 @@ def test_commands_say_what_is_missing(trained: Dictionary, root: Path, tmp_path:
     with pytest.raises(CommandError, match="holds transcoders, not dictionaries of one hookpoint"):
         command("export_dictionary", "own", "--format", "circuit-tracer", "--to", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CommandError, match=r"could not be exported to .*/file/out .*/file: File exists"):
+        command("export_dictionary", "own", "--format", "saelens", "--to", tmp_path / "file" / "out")
 
 
 @pytest.fixture

@@ -42,7 +42,10 @@ class Command(BaseCommand):
             exported = export_dictionary(
                 dictionary, options["format"], options["to"], self.reader(dictionary, wanted, options["images"])
             )
-        except (ArtifactError, ConfigError, ValueError, OSError) as error:
+        except OSError as error:
+            problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise CommandError(f"The dictionary could not be exported to {options['to']} ({problem}).") from error
+        except (ArtifactError, ConfigError, ValueError) as error:
             raise CommandError(str(error)) from error
         for loss in exported.losses:
             self.stdout.write(loss.sentence())
