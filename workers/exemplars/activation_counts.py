@@ -17,6 +17,7 @@ from torch import Tensor
 FIRST_BIN, N_BINS = -56, 96  # 2^-28 to 2^20 in half octaves; what lies beyond counts as the nearest value within
 LOWEST, HIGHEST = 2.0**-28, 2.0**20 - 2.0**-4
 ROOT_OF_TWO = 0x3504F3  # the mantissa bits of the float32 sqrt(2)
+CPU_BLOCK = (256, 256)  # tokens and latents of dense codes; what is made of them, and their cells, stay in the cache
 MANTISSA_BITS = 23
 EXPONENT_BIAS = 127
 TABLES = ("histogram", "total", "total_of_squares")
@@ -53,9 +54,16 @@ class ActivationCounts:
 
     def add_tokens(self, values: Float[Tensor, "n_tokens n_latents"]) -> None:
         """Tokens with the value of every latent, 0 where it is silent."""
+        tokens_at_once, latents_at_once = CPU_BLOCK if values.device.type == "cpu" else values.shape
+        for tokens in values.split(tokens_at_once):  # type: ignore[no-untyped-call]
+            for start in range(0, self.n_latents, latents_at_once):
+                self.add_latents(tokens[:, start : start + latents_at_once], start)
+
+    def add_latents(self, values: Float[Tensor, "n_tokens n_some"], start: int) -> None:
+        """Tokens with the values of latents that follow one another."""
         held = values.clamp(LOWEST, HIGHEST)
-        first = torch.arange(self.n_latents, dtype=torch.int32, device=values.device) * N_BINS
-        cells = histogram_bins(held).add_(first).long().flatten()
+        latents = torch.arange(start, start + values.shape[1], dtype=torch.int32, device=values.device)
+        cells = histogram_bins(held).add_(latents * N_BINS).long().flatten()
         is_active = values > 0
         self.histogram.view(-1).scatter_add_(0, cells, is_active.long().flatten())
         self.add_moments(cells, held.mul_(is_active).flatten())

@@ -18,7 +18,6 @@ from workers.dictionaries.sparse_coder import Codes
 from workers.exemplars.activation_counts import ActivationCounts
 from workers.exemplars.ranked_table import positions, take
 
-TOKENS_AT_ONCE = 64  # of dense codes: what is made of them stays in the cache
 PAIRS_AT_ONCE = 1 << 14  # pairs whose tokens are laid out together
 
 
@@ -127,8 +126,7 @@ class DenseImages:
         self.maximum = self.values.amax(1).abs()  # there may be a zero with a sign, whose bits are no order
 
     def count(self, counts: ActivationCounts) -> None:
-        for tokens in self.values.flatten(0, 1).split(TOKENS_AT_ONCE):  # type: ignore[no-untyped-call]
-            counts.add_tokens(tokens)
+        counts.add_tokens(self.values.flatten(0, 1))
 
     def prefix_wins(self) -> Int[Tensor, " n_latents"]:
         if self.n_prefix_tokens == 0:

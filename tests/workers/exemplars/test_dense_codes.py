@@ -10,6 +10,7 @@ from workers.benchmarks.exemplar_reference import compare_with_reference
 from workers.dictionaries.sparse_coder import Codes
 from workers.dictionaries.store import NEGATIVE, POSITIVE, pole_codes
 from workers.exemplars.accumulator import ExemplarAccumulator, ExemplarSettings
+from workers.exemplars.activation_counts import CPU_BLOCK, ActivationCounts
 from workers.exemplars.image_maxima import is_dense
 
 N_IMAGES, N_TOKENS, N_LATENTS = 60, 12, 17
@@ -43,6 +44,17 @@ def test_dense_codes_give_the_bytes_that_sparse_ones_give(values: Tensor, pole: 
     sparse = collect(values, pole, is_expanded=False, batch=13)
     for name, tensor in sparse.items():
         assert dense[name].numpy().tobytes() == tensor.numpy().tobytes(), name
+
+
+def test_more_tokens_and_latents_than_are_counted_at_once_are_counted_alike() -> None:
+    n_tokens, n_latents = CPU_BLOCK[0] + 5, 2 * CPU_BLOCK[1] + 3
+    values = torch.randn(n_tokens, n_latents, generator=torch.Generator().manual_seed(6)).clamp_min(0)
+    dense, sparse = ActivationCounts(n_latents), ActivationCounts(n_latents)
+    dense.add_tokens(values)
+    tokens, latents = values.nonzero(as_tuple=True)
+    sparse.add_entries(latents, values[tokens, latents])
+    for name, tensor in sparse.tensors().items():
+        assert torch.equal(dense.tensors()[name], tensor), name
 
 
 @pytest.mark.parametrize("pole", [POSITIVE, NEGATIVE])
