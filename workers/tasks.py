@@ -35,13 +35,14 @@ from workers.celery import app
 from workers.stages import context as stage_context
 from workers.stages.configs import STAGES, StageConfig
 from workers.stages.context import Executor, RunCancelledError, StageContext
-from workers.stages.disk import is_disk_full
+from workers.stages.disk import is_database_full, is_disk_full
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 10  # after this long a task ends between two chunks and wakes itself anew, so that it can be stopped
 WEBHOOK_SECONDS = 5  # of deliveries per wake-up
 DATABASE_PATIENCE = 600  # seconds to wait for a database that restarts before a finished chunk is given up
+PARTING_PATIENCE = 10  # where nothing is lost but time: the lease of a chunk runs out by itself
 OUR_PACKAGES = ("workers", "annotation", "analysis")
 
 T = TypeVar("T")
@@ -111,22 +112,33 @@ def execute_chunk(chunk: Chunk) -> None:
 
 def give_back(chunk: Chunk) -> None:
     try:
-        patiently(lambda: chunks.release_chunk(chunk=chunk), seconds=10)
+        patiently(lambda: chunks.release_chunk(chunk=chunk), seconds=PARTING_PATIENCE)
     except LostLeaseError:
         logger.warning("%s was taken over by another worker", chunk)
 
 
 def fail(chunk: Chunk, error: Exception, report: Report) -> None:
+    """Write down that a chunk failed; where the database takes nothing, the error is still the caller's to tell."""
     text = "".join(traceback.format_exception(error))
     logger.error("%s failed", chunk, exc_info=error)
     try:
-        patiently(lambda: chunks.fail_chunk(chunk=chunk, sentence=sentence_for(error), traceback=text, report=report))
+        patiently(
+            lambda: chunks.fail_chunk(chunk=chunk, sentence=sentence_for(error), traceback=text, report=report),
+            seconds=PARTING_PATIENCE,
+        )
     except LostLeaseError:
         logger.warning("%s was taken over by another worker", chunk)
+    except (OperationalError, InterfaceError) as unwritten:
+        logger.error("that %s failed could not be written down: %s", chunk, unwritten)
 
 
 def sentence_for(error: Exception) -> str:
     """One sentence for the page."""
+    if is_database_full(error):
+        return (
+            f"No room is left for the database ({connection.settings_dict['NAME']}). Make room on its disk, for "
+            "instance with manage.py prune_runs if the artefacts lie there too, then retry: what was done is kept."
+        )
     if is_disk_full(error):
         return (
             f"No room is left for what this run writes under {settings.ARTIFACT_ROOT}. Make room there, for instance "
@@ -142,6 +154,11 @@ def is_fit_for_the_user(error: Exception) -> bool:
     """Our own errors and wrong values speak for themselves, a full disk is told of; the others are surprises."""
     is_ours = type(error).__module__.partition(".")[0] in OUR_PACKAGES
     return bool(str(error)) and (is_ours or isinstance(error, ValueError) or is_disk_full(error))
+
+
+def can_be_resumed(error: Exception) -> bool:
+    """Whether the same run may yet succeed; not where the error is in what it was asked for."""
+    return not getattr(error, "needs_another_run", False)
 
 
 def perform(chunk: Chunk, reporter: ReportingThread) -> None:
@@ -213,13 +230,16 @@ PERFORM = {Chunk.Kind.PLAN: perform_plan, Chunk.Kind.WORK: perform_work, Chunk.K
 
 
 def patiently(act: Callable[[], T], *, seconds: float = DATABASE_PATIENCE) -> T:
-    """Do something with the database, again and again while it is away. Whatever ``act`` does must be fenced."""
+    """Do something with the database, again and again while it is away. Whatever ``act`` does must be fenced.
+
+    A database on a full disk is not away: its error is raised at once.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
             return act()
         except (OperationalError, InterfaceError) as error:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or is_database_full(error):
                 raise
             logger.warning("the database does not answer, trying again: %s", error)
             connection.close()

@@ -164,6 +164,17 @@ def test_the_command_line_refuses_in_a_sentence(image_set: ImageSet, tmp_path: P
         command("run_stage", "train-model", "--config", tmp_path / "list.yaml")
 
 
+def test_a_training_that_diverges_is_not_to_be_resumed(image_set: ImageSet) -> None:
+    command("register_model", "tiny", "vit_tiny_patch16_224", "--timm", TINY_VIT)
+    arguments = [
+        f"image_set={image_set.digest}", "vision_model=tiny", "hookpoints=[blocks.0]", "n_latents=48", "k=4",
+        "n_tokens=3000", "batch_tokens=128", "learning_rate=1.0e+30",
+    ]  # fmt: skip
+    settings = [part for argument in arguments for part in ("--set", argument)]
+    with pytest.raises(CommandError, match=r"Take a lower learning rate or clip gradients, and start another run\.$"):
+        command("run_stage", "train-dictionary", *settings)
+
+
 def test_a_stage_that_fails_on_the_command_line_can_be_resumed(image_set: ImageSet, tmp_path: Path) -> None:
     (tmp_path / "pictures").rename(tmp_path / "away")
     arguments = [f"image_set={image_set.digest}", "image_size=16", "depth=1", "width=32", "n_epochs=1"]

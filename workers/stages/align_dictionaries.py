@@ -44,7 +44,7 @@ from workers.stages.alignment_chunks import (
     sample_chunk,
     sample_of,
 )
-from workers.stages.configs import AlignDictionariesConfig, config_to_dict, parent_digests
+from workers.stages.configs import AlignDictionariesConfig, ConfigError, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import (
     FLOPS_PER_WEIGHT,
@@ -194,7 +194,7 @@ def finish(config: AlignDictionariesConfig, context: StageContext) -> dict[str, 
 def open_both(config: AlignDictionariesConfig, context: StageContext) -> tuple[Dictionary, Dictionary]:
     first, second = open_dictionary(config.dictionary, context), open_dictionary(config.other, context)
     if first.description.vision_model != second.description.vision_model:
-        raise ValueError("The dictionaries belong to different vision models; their directions cannot be compared.")
+        raise ConfigError("The dictionaries belong to different vision models; their directions cannot be compared.")
     return first, second
 
 

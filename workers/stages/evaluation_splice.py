@@ -26,7 +26,7 @@ from workers.dictionaries.splice import (
 from workers.dictionaries.store import Dictionary
 from workers.images import ImageSetReader, image_batches
 from workers.readouts import Readout, has_own_head, load_readout, own_head
-from workers.stages.configs import EvaluateDictionaryConfig
+from workers.stages.configs import ConfigError, EvaluateDictionaryConfig
 from workers.stages.context import StageContext
 from workers.stages.evaluation_chunks import (
     CONTRIBUTIONS,
@@ -129,7 +129,7 @@ def readout_of(config: EvaluateDictionaryConfig, model: VisionModel, context: St
         return own_head(model) if has_own_head(model) else None
     artifact = context.store.open(config.readout, kind="readout")
     if artifact.json("readout.json")["vision_model"] != model.digest:
-        raise ValueError("The readout belongs to another vision model than the dictionary; choose one of the same.")
+        raise ConfigError("The readout belongs to another vision model than the dictionary; choose one of the same.")
     return load_readout(artifact)
 
 

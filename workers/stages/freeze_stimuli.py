@@ -22,7 +22,7 @@ from PIL import Image
 
 from workers.artifacts import Artifact
 from workers.images import ImageSetReader
-from workers.stages.configs import FreezeStimuliConfig
+from workers.stages.configs import ConfigError, FreezeStimuliConfig
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stimuli.building import build_stimulus
 from workers.stimuli.feature_images import Tensors
@@ -130,7 +130,7 @@ def open_embeddings(config: FreezeStimuliConfig, context: StageContext) -> Itera
         return
     artifact = context.store.open(config.embeddings, kind="image-embeddings")
     if artifact.json("embeddings.json")["image_set"] != config.image_set:
-        raise ValueError("The embeddings are of another image set; embed the images of this study's set.")
+        raise ConfigError("The embeddings are of another image set; embed the images of this study's set.")
     with open_similarity(artifact.path("embeddings.safetensors")) as similarity:
         yield similarity
 

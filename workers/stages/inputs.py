@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from workers.artifacts import Artifact
 from workers.dictionaries.store import Dictionary, load_dictionary
 from workers.images import ImageSetReader
+from workers.stages.configs import ConfigError
 from workers.stages.context import StageContext
 from workers.vision_model import VisionModel, load_vision_model
 
@@ -51,14 +52,14 @@ def require_fit(dictionary: Dictionary, model: VisionModel) -> None:
     for read in dictionary.reads:
         width, wanted = dictionary.width_read(read), model.width_of(read)
         if width != wanted:
-            raise ValueError(
+            raise ConfigError(
                 f"The dictionary reads vectors of width {width} at {read}, where its vision model has {wanted}; "
                 "it was made for another model."
             )
         for write in dictionary.writes_of(read):
             width, wanted = dictionary.decoder_directions(read, write).shape[1], model.width_of(write)
             if width != wanted:
-                raise ValueError(
+                raise ConfigError(
                     f"The dictionary writes vectors of width {width} at {write}, where its vision model has {wanted}; "
                     "it was made for another model."
                 )
@@ -69,7 +70,7 @@ def open_dictionaries(digests: Sequence[str], context: StageContext) -> list[Dic
     dictionaries = [open_dictionary(digest, context) for digest in digests]
     models = {dictionary.description.vision_model for dictionary in dictionaries}
     if len(models) > 1:
-        raise ValueError(
+        raise ConfigError(
             f"The dictionaries belong to {len(models)} vision models; collect for those of one model at a time."
         )
     return dictionaries

@@ -42,6 +42,7 @@ class ProgressBar:
         self.n_units = 0
         self.n_before = 0
         self.n_done = 0
+        self.n_earlier = 0  # done before this bar began, by a run that is resumed
         self.started = time.monotonic()
         self.last_drawn = 0.0
 
@@ -76,16 +77,16 @@ class ProgressBar:
         if not force and now - self.last_drawn < interval:
             return
         self.last_drawn = now
-        line = bar_line(self.title, self.n_done, self.n_units, now - self.started)
+        line = bar_line(self.title, self.n_done, self.n_units, now - self.started, self.n_earlier)
         self.stream.write(f"\r{line}\x1b[K" if self.stream.isatty() else line + "\n")
         self.stream.flush()
 
 
-def bar_line(title: str, n_done: int, n_units: int, seconds: float) -> str:
-    """'title ████░░░░ 42 % 1234/s, 17 s left'."""
+def bar_line(title: str, n_done: int, n_units: int, seconds: float, n_earlier: int = 0) -> str:
+    """'title ████░░░░ 42 % 1234/s, 17 s left'; the rate is that of what was done in these seconds."""
     share = min(1.0, n_done / n_units) if n_units else 0.0
     filled = round(24 * share)
-    rate = n_done / seconds if seconds > 0 else 0.0
+    rate = max(0, n_done - n_earlier) / seconds if seconds > 0 else 0.0
     left = f", {(n_units - n_done) / rate:.0f} s left" if rate > 0 and n_done < n_units else ""
     return f"{title} {'█' * filled}{'░' * (24 - filled)} {100 * share:3.0f} % {rate:,.0f}/s{left}"
 

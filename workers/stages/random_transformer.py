@@ -21,7 +21,7 @@ from workers.dictionaries.feed_forward import (
 )
 from workers.dictionaries.store import DESCRIPTION, RANDOM_TRANSFORMER, Dictionary, DictionaryDescription
 from workers.readouts import write_own_head
-from workers.stages.configs import MakeControlConfig, config_to_dict, parent_digests
+from workers.stages.configs import ConfigError, MakeControlConfig, config_to_dict, parent_digests
 from workers.stages.context import StageContext
 from workers.stages.inputs import open_dictionary
 from workers.vision_model import VisionModel, create_vit, load_vision_model, write_vision_model
@@ -34,9 +34,9 @@ def require_random_transformer(config: MakeControlConfig, target: Dictionary, co
     """Raises ValueError with a sentence where there can be no such control, before anything is written."""
     facts = model_facts(target, context)
     if facts["source"] == UNTRAINED:
-        raise ValueError(f"'{target.description.name}' reads an untrained model already; there is nothing to control.")
+        raise ConfigError(f"'{target.description.name}' reads an untrained model already; there is nothing to control.")
     if isinstance(target, FeedForwardDictionary) and config.trained:
-        raise ValueError("The hidden units of an untrained model are read, not trained; leave 'trained' empty.")
+        raise ConfigError("The hidden units of an untrained model are read, not trained; leave 'trained' empty.")
     if config.trained:
         require_counterpart(open_dictionary(config.trained, context), target, context)
 
@@ -46,11 +46,11 @@ def require_counterpart(trained: Dictionary, target: Dictionary, context: StageC
     ours, theirs = model_facts(target, context), model_facts(trained, context)
     name = trained.description.name
     if theirs["source"] != UNTRAINED or any(ours[key] != theirs[key] for key in SAME):
-        raise ValueError(f"'{name}' does not read an untrained copy of the model of '{target.description.name}'.")
+        raise ConfigError(f"'{name}' does not read an untrained copy of the model of '{target.description.name}'.")
     sizes = {read: target.n_latents(read) for read in target.reads}
     is_alike = (trained.kind, trained.reads, trained.writes) == (target.kind, target.reads, target.writes)
     if not is_alike or sizes != {read: trained.n_latents(read) for read in trained.reads}:
-        raise ValueError(f"'{name}' is not of the kind, hookpoints and widths of '{target.description.name}'.")
+        raise ConfigError(f"'{name}' is not of the kind, hookpoints and widths of '{target.description.name}'.")
 
 
 def finish_random_transformer(config: MakeControlConfig, target: Dictionary, context: StageContext) -> list[str]:

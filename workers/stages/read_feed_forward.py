@@ -21,7 +21,7 @@ from workers.dictionaries.feed_forward import (
     write_feed_forward,
 )
 from workers.dictionaries.store import NEGATIVE, POSITIVE, DictionaryDescription
-from workers.stages.configs import ReadFeedForwardConfig, config_to_dict, parent_digests
+from workers.stages.configs import ConfigError, ReadFeedForwardConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
 from workers.stages.inputs import open_model
 from workers.vision_model import VisionModel
@@ -86,13 +86,13 @@ def hidden_hookpoints(config: ReadFeedForwardConfig, model: VisionModel) -> tupl
     """Those asked for, or the hidden layer of every block; raises ValueError where the model has none."""
     every = tuple(name for name in model.hookpoints() if name.endswith(HIDDEN))
     if not every:
-        raise ValueError("The blocks of this model have no MLP of two linear layers, whose units could be read.")
+        raise ConfigError("The blocks of this model have no MLP of two linear layers, whose units could be read.")
     return config.hookpoints or every
 
 
 def shape_of(config: ReadFeedForwardConfig, model: VisionModel, read: str, k: int) -> FeedForwardShape:
     if not read.endswith(HIDDEN):
-        raise ValueError(f"'{read}' is not the hidden layer of an MLP; name it as blocks.7{HIDDEN}.")
+        raise ConfigError(f"'{read}' is not the hidden layer of an MLP; name it as blocks.7{HIDDEN}.")
     return FeedForwardShape(
         n_latents=model.width_of(read),
         d_out=model.width_of(read.replace(HIDDEN, WRITE)),

@@ -76,6 +76,8 @@ def execute(config: TrainDictionaryConfig, payload: dict[str, Any], context: Sta
 class DivergedError(Exception):
     """The weights of a training are no longer finite."""
 
+    needs_another_run = True  # the same steps would be taken again
+
     def __init__(self, place: str, n_steps: int) -> None:
         super().__init__(
             f"The training of {place} has diverged: after {n_steps:,} steps its loss or weights are NaN or infinite. "

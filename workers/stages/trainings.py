@@ -14,7 +14,7 @@ from workers.dictionaries.sparse_coder import CoderShape, SparseCoder
 from workers.dictionaries.step import Execution
 from workers.dictionaries.store import NEGATIVE, POSITIVE, DictionaryDescription, write_coders
 from workers.dictionaries.training import Trainable, Training, TrainingConfig, wrap_trainable
-from workers.stages.configs import TrainDictionaryConfig
+from workers.stages.configs import ConfigError, TrainDictionaryConfig
 from workers.stages.configs.presets import preset_objection
 from workers.vision_model import VisionModel
 
@@ -32,7 +32,7 @@ def check_model(config: TrainDictionaryConfig, model: VisionModel) -> None:
     """Raise ValueError where the model lacks a hookpoint, or a preset is for another model."""
     objection = preset_objection(config.preset, model.description.to_json()) if config.preset else ""
     if objection:
-        raise ValueError(objection)
+        raise ConfigError(objection)
     for hookpoint in config.hookpoints_read():
         model.width_of(hookpoint)
 

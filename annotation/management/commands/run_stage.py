@@ -10,12 +10,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+from django.db.models import Sum
 
 from annotation.domain.artifact_names import with_digests
 from annotation.domain.run_estimates import Amount, estimate, readable_bytes, readable_seconds
 from annotation.domain.runs import RunError, cancel_run, create_run, retry_run, run_progress
 from annotation.domain.storage import artifact_store, image_root
-from annotation.models import ImageSet, Run
+from annotation.models import Chunk, ImageSet, Run
 from workers.artifacts import ArtifactError
 from workers.stages.configs import STAGES, ConfigError, TrainDictionaryConfig, config_from_dict
 
@@ -51,6 +53,9 @@ class Command(BaseCommand):
             run = self.resumed(options["resume"]) if options["resume"] else self.created(options)
         except (ConfigError, ArtifactError, RunError) as error:
             raise CommandError(str(error)) from error
+        except OperationalError as error:
+            self.tell(error)
+            raise
         self.stdout.write(f"Run {run.pk}: {run.title or run.stage}")
         for name in ("time", "memory", "disk"):
             self.stdout.write(f"  {name}: {run.estimate[name]['sentence']}")
@@ -89,18 +94,17 @@ class Command(BaseCommand):
 
     def execute_chunks(self, run: Run) -> None:
         from workers.stages.local import ProgressBar
-        from workers.tasks import execute_next, is_fit_for_the_user, sentence_for
+        from workers.tasks import execute_next
 
         bar = ProgressBar(run.title or run.stage)
+        bar.n_earlier = units_of_finished_chunks(run)
         try:
             while not (run.is_over or Run.objects.get(pk=run.pk).is_over):
                 if not execute_next(queue=run.queue, run=run):
                     time.sleep(1)  # the lease of a killed predecessor has yet to run out
                 self.draw(bar, run)
         except Exception as error:
-            if is_fit_for_the_user(error):
-                sentence = sentence_for(error)
-                raise CommandError(f"{sentence} Mend that, then: manage.py run_stage --resume {run.pk}") from error
+            self.tell(error, run)
             raise
         except KeyboardInterrupt:
             cancel_run(run=run)
@@ -108,10 +112,22 @@ class Command(BaseCommand):
         finally:
             bar.close()
 
+    def tell(self, error: Exception, run: Run | None = None) -> None:
+        """Raise CommandError with the error's sentence if it has one, and with how to go on where that can help."""
+        from workers.tasks import can_be_resumed, is_fit_for_the_user, sentence_for
+
+        if is_fit_for_the_user(error):
+            hint = f" Mend that, then: manage.py run_stage --resume {run.pk}" if run and can_be_resumed(error) else ""
+            raise CommandError(sentence_for(error) + hint) from error
+
     def draw(self, bar: Any, run: Run) -> None:
         run.refresh_from_db()
         bar.n_units = run.n_units
         bar.progress(round(run_progress(run).share * run.n_units))
+
+
+def units_of_finished_chunks(run: Run) -> int:
+    return run.chunks.filter(state=Chunk.State.DONE).aggregate(n=Sum("n_units"))["n"] or 0
 
 
 def asked_config(options: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from workers.dictionaries.sparse_coder import CoderShape, SparseCoder
 class FormatError(ValueError):
     """A file is not what its format says, or cannot be used here; the message is fit for the user."""
 
+    needs_another_run = True  # a run imports the very bytes that it was asked to
+
 
 def demand(condition: bool, message: str) -> None:
     if not condition:

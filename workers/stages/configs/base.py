@@ -12,7 +12,9 @@ PER_CHUNK_HELP = "A chunk should take at most half a minute."
 
 
 class ConfigError(ValueError):
-    """A value of a stage config is wrong; the message is fit for the user."""
+    """A value of a stage config is wrong, or what it names does not fit; the message is fit for the user."""
+
+    needs_another_run = True  # the same config would fail again
 
 
 def require(condition: bool, message: str) -> None:
