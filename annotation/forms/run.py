@@ -22,6 +22,7 @@ from annotation.forms.training_fields import (
     usual_hookpoints,
 )
 from annotation.models import Dictionary, Readout, User, VisionModel
+from workers.artifacts import ArtifactError
 from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
 from workers.stages.configs.feed_forward import CHOICES as FEED_FORWARD_CHOICES
 from workers.stages.configs.importing import IMPORT_FORMATS
@@ -130,8 +131,17 @@ class StageForm(forms.Form):
             try:
                 self.settled = self.config_of(values)
             except ConfigError as error:
-                self.add_error(None, str(error))
+                self.refuse(error)
         return values
+
+    def refuse(self, error: ConfigError | ArtifactError) -> None:
+        """Say the sentence above the form and, where it is known which setting is to be changed, beside its field."""
+        name = getattr(error, "setting_name", "")
+        if name not in self.fields:
+            self.add_error(None, str(error))
+            return
+        self.add_error(name, str(error))
+        self.add_error(None, f"{self.fields[name].label}: {error}")
 
     def or_default(self, name: str, value: Any) -> Any:
         """A setting that was left empty has its default, if it has one."""

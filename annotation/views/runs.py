@@ -142,7 +142,7 @@ def started_run(request: HttpRequest, form: StageForm, origin: Run | None) -> Ru
             cloned_from=origin,
         )
     except (ConfigError, ArtifactError) as error:
-        form.add_error(None, str(error))
+        form.refuse(error)
         return None
     wake_on_commit(request, run)
     return run

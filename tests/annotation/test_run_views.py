@@ -360,8 +360,25 @@ def test_a_wrong_value_comes_back_as_a_sentence(client: Client, image_set: Image
     address = reverse("run-new") + "?stage=train-dictionary"
     response = client.post(address, training(image_set, vision_model, k=100))
 
-    assert "k is 100; it must lie between 1 and n_latents (64)." in response.content.decode()
+    sentence = "k is 100; it must lie between 1 and n_latents (64)."
+    form = response.context["form"]
+    assert form.non_field_errors() == [f"{form['k'].label}: {sentence}"]
+    assert {name: list(said) for name, said in form.errors.items() if name != "__all__"} == {"k": [sentence]}
+    assert sentence in response.content.decode().partition('id="part-k"')[2].partition('id="part-')[0]
     assert Run.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"), [("k=8 width=3", "is no setting of its own"), ("k=x", "must be a whole number")]
+)
+def test_what_is_wrong_with_a_further_dictionary_stands_beside_it(
+    client: Client, image_set: ImageSet, vision_model: VisionModel, variant: str, sentence: str
+) -> None:
+    sent = training(image_set, vision_model, variants=variant)
+    form = client.post(reverse("run-new") + "?stage=train-dictionary", sent).context["form"]
+
+    assert list(form.errors) == ["variants", "__all__"]
+    assert sentence in form.errors["variants"][0]
 
 
 def test_a_missing_artefact_comes_back_as_a_sentence(

@@ -16,10 +16,15 @@ class ConfigError(ValueError):
 
     needs_another_run = True  # the same config would fail again
 
+    def __init__(self, message: str, setting_name: str = "") -> None:
+        """``setting_name`` is the setting that is to be changed, where it is known."""
+        super().__init__(message)
+        self.setting_name = setting_name
 
-def require(condition: bool, message: str) -> None:
+
+def require(condition: bool, message: str, setting_name: str = "") -> None:
     if not condition:
-        raise ConfigError(message)
+        raise ConfigError(message, setting_name)
 
 
 def setting(default: Any, label: str, help_text: str = "", *, is_rare: bool = False) -> Any:
@@ -46,14 +51,14 @@ TYPES = {"int": int, "str": str, "bool": bool, "tuple[str, ...]": str, "tuple[in
 def settled_value(name: str, kind: str, value: Any) -> Any:
     """The value as its field's type; raises ConfigError if it is of another."""
     if kind == "float" and type(value) in (int, float):
-        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.")
+        require(math.isfinite(value), f"The setting '{name}' is {value!r}; it must be a finite number.", name)
         return float(value)
     wanted = TYPES.get(kind)
     if kind.startswith("tuple"):
         fits = isinstance(value, list | tuple) and all(type(entry) is wanted for entry in value)
     else:
         fits = type(value) is wanted
-    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.")
+    require(fits, f"The setting '{name}' is {value!r}; it must be {KINDS_IN_WORDS.get(kind, kind)}.", name)
     if name == "seed":
-        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.")
+        require(0 <= value < MOST_SEEDS, f"The seed is {value}; it must lie between 0 and {MOST_SEEDS - 1}.", name)
     return tuple(value) if kind.startswith("tuple") else value

@@ -30,10 +30,11 @@ class MakeControlConfig:
         require(
             self.kind in CONTROL_KINDS,
             f"The control kind '{self.kind}' is unknown; it can be {', '.join(CONTROL_KINDS)}.",
+            "kind",
         )
-        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; densities need at least one token.")
+        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; densities need at least one token.", "n_tokens")
         is_used = not self.trained or self.kind == "random_transformer"
-        require(is_used, f"A control of kind {self.kind} is not trained; leave 'trained' empty.")
+        require(is_used, f"A control of kind {self.kind} is not trained; leave 'trained' empty.", "trained")
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,16 @@ class CollectExemplarsConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries", "readout")
 
     def __post_init__(self) -> None:
-        require(len(self.dictionaries) > 0, "Name at least one dictionary.")
-        require(len(set(self.dictionaries)) == len(self.dictionaries), "Name each dictionary once.")
-        require(self.n_top >= 1, f"n_top is {self.n_top}; keep at least one image per feature.")
-        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
+        require(len(self.dictionaries) > 0, "Name at least one dictionary.", "dictionaries")
+        require(len(set(self.dictionaries)) == len(self.dictionaries), "Name each dictionary once.", "dictionaries")
+        require(self.n_top >= 1, f"n_top is {self.n_top}; keep at least one image per feature.", "n_top")
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.", "images_per_chunk")
         known = ", ".join(PRECISIONS)
-        require(self.precision in PRECISIONS, f"The precision '{self.precision}' is unknown; it can be {known}.")
+        require(
+            self.precision in PRECISIONS,
+            f"The precision '{self.precision}' is unknown; it can be {known}.",
+            "precision",
+        )
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,15 @@ class EvaluateDictionaryConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set", "readout", "embeddings")
 
     def __post_init__(self) -> None:
-        require(self.max_images >= 1 and self.images_per_chunk >= 1, "Quality needs at least one image.")
-        require(self.splice_images >= 0, f"splice_images is {self.splice_images}; it must be 0 or more.")
+        require(self.max_images >= 1, "Quality needs at least one image.", "max_images")
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.", "images_per_chunk")
+        require(
+            self.splice_images >= 0, f"splice_images is {self.splice_images}; it must be 0 or more.", "splice_images"
+        )
         require(
             self.block_pairs in BLOCK_PAIRS,
             f"block_pairs is '{self.block_pairs}'; it can be {', '.join(BLOCK_PAIRS)}.",
+            "block_pairs",
         )
 
 
@@ -105,8 +114,10 @@ class AlignDictionariesConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "other", "image_set")
 
     def __post_init__(self) -> None:
-        require(self.dictionary != self.other, "Choose two different dictionaries.")
-        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
-        require(1 <= self.n_bins <= 100, f"n_bins is {self.n_bins}; it must lie between 1 and 100.")
-        require(self.pairs_per_bin >= 1, "Draw at least one pair per bin.")
-        require(self.n_tokens >= 2, f"n_tokens is {self.n_tokens}; a correlation needs at least two tokens.")
+        require(self.dictionary != self.other, "Choose two different dictionaries.", "other")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.", "hookpoints")
+        require(1 <= self.n_bins <= 100, f"n_bins is {self.n_bins}; it must lie between 1 and 100.", "n_bins")
+        require(self.pairs_per_bin >= 1, "Draw at least one pair per bin.", "pairs_per_bin")
+        require(
+            self.n_tokens >= 2, f"n_tokens is {self.n_tokens}; a correlation needs at least two tokens.", "n_tokens"
+        )

@@ -34,10 +34,10 @@ class ReadFeedForwardConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("vision_model", "image_set")
 
     def __post_init__(self) -> None:
-        require(len(self.k) > 0, "Name at least one k; 0 keeps every unit.")
-        require(min(self.k) >= 0, f"k is {min(self.k)}; it must be 0, which keeps every unit, or more.")
-        require(len(set(self.k)) == len(self.k), "Name each k once.")
-        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
+        require(len(self.k) > 0, "Name at least one k; 0 keeps every unit.", "k")
+        require(min(self.k) >= 0, f"k is {min(self.k)}; it must be 0, which keeps every unit, or more.", "k")
+        require(len(set(self.k)) == len(self.k), "Name each k once.", "k")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.", "hookpoints")
         for name, known in CHOICES.items():
             value = getattr(self, name)
-            require(value in known, f"The {name} '{value}' is unknown; it can be {', '.join(known)}.")
+            require(value in known, f"The {name} '{value}' is unknown; it can be {', '.join(known)}.", name)

@@ -43,14 +43,15 @@ class ImportDictionaryConfig:
     hidden_fields: ClassVar[tuple[str, ...]] = ("files",)
 
     def __post_init__(self) -> None:
-        require(self.path.strip() != "", "Name the file or folder to import.")
+        require(self.path.strip() != "", "Name the file or folder to import.", "path")
         require(
             self.format in IMPORT_FORMATS,
             f"The format '{self.format}' is unknown; it can be {', '.join(IMPORT_FORMATS)}.",
+            "format",
         )
-        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
-        require(self.k >= 0, f"k is {self.k}; it must be 0, where the files say it, or more.")
-        require(1 <= self.n_images <= 1000, f"The check reads {self.n_images} images; choose 1 to 1,000.")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.", "hookpoints")
+        require(self.k >= 0, f"k is {self.k}; it must be 0, where the files say it, or more.", "k")
+        require(1 <= self.n_images <= 1000, f"The check reads {self.n_images} images; choose 1 to 1,000.", "n_images")
 
 
 def import_source(root: Path | None, path: str) -> Path:
@@ -62,17 +63,19 @@ def import_source(root: Path | None, path: str) -> Path:
         source = (inside / path).resolve()
         is_there = source.is_file() or source.is_dir()
     except (OSError, ValueError, RuntimeError) as error:  # a name of thousands of letters, a zero byte, a ring of links
-        raise ConfigError(f"The path cannot be one of a file: {str(error)[:80]}.") from error
+        raise ConfigError(f"The path cannot be one of a file: {str(error)[:80]}.", "path") from error
     require(
         source.is_relative_to(inside),
         f"'{path}' lies outside of the folder for imports ({root}); copy the files there, or set VITRINE_IMPORT_ROOT.",
+        "path",
     )
-    require(source != inside, f"Name a file or folder inside of {root}, not the folder for imports itself.")
-    require(is_there, f"There is no '{path}' in the folder for imports ({root}).")
+    require(source != inside, f"Name a file or folder inside of {root}, not the folder for imports itself.", "path")
+    require(is_there, f"There is no '{path}' in the folder for imports ({root}).", "path")
     for entry in files_of(source):
         require(
             points_inside(entry, inside),
             f"'{entry.name}' in '{path}' is a link to a file outside of the folder for imports; copy the file there.",
+            "path",
         )
     return source
 
@@ -90,7 +93,9 @@ def files_of(source: Path) -> Iterator[Path]:
         yield source
         return
     for number, entry in enumerate(sorted(source.rglob("*"))):
-        require(number < MOST_FILES, f"'{source.name}' holds more than {MOST_FILES:,} files; name a smaller folder.")
+        require(
+            number < MOST_FILES, f"'{source.name}' holds more than {MOST_FILES:,} files; name a smaller folder.", "path"
+        )
         if entry.is_symlink() or entry.is_file():
             yield entry
 

@@ -26,11 +26,14 @@ class TrainModelConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set",)
 
     def __post_init__(self) -> None:
-        require(self.patch_size >= 1, "A patch is at least one pixel wide.")
-        require(self.image_size % self.patch_size == 0, "The image size must be a multiple of the patch size.")
-        require(self.n_epochs >= 1, "Training needs at least one epoch.")
-        require(self.depth >= 1 and self.width >= 1, "The model needs at least one block and a width above 0.")
-        require(self.learning_rate > 0, "The learning rate must be above 0.")
+        require(self.patch_size >= 1, "A patch is at least one pixel wide.", "patch_size")
+        require(
+            self.image_size % self.patch_size == 0, "The image size must be a multiple of the patch size.", "image_size"
+        )
+        require(self.n_epochs >= 1, "Training needs at least one epoch.", "n_epochs")
+        require(self.depth >= 1, "The model needs at least one block.", "depth")
+        require(self.width >= 1, "The model needs a width above 0.", "width")
+        require(self.learning_rate > 0, "The learning rate must be above 0.", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -44,4 +47,4 @@ class EmbedImagesConfig:
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
 
     def __post_init__(self) -> None:
-        require(self.images_per_chunk >= 1, "A chunk needs at least one image.")
+        require(self.images_per_chunk >= 1, "A chunk needs at least one image.", "images_per_chunk")

@@ -76,11 +76,11 @@ class TrainDictionaryConfig:
 
     def __post_init__(self) -> None:
         apply_preset(self)
-        require(len(self.hookpoints) > 0, "Name at least one hookpoint, such as blocks.3.")
-        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.")
-        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; training needs at least one token.")
-        require(self.batch_tokens >= 64, "A batch needs at least 64 tokens.")
-        require(self.precision in PRECISIONS, one_of("precision", self.precision, PRECISIONS))
+        require(len(self.hookpoints) > 0, "Name at least one hookpoint, such as blocks.3.", "hookpoints")
+        require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.", "hookpoints")
+        require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; training needs at least one token.", "n_tokens")
+        require(self.batch_tokens >= 64, "A batch needs at least 64 tokens.", "batch_tokens")
+        require(self.precision in PRECISIONS, one_of("precision", self.precision, PRECISIONS), "precision")
         check_kind(self)
         check_sizes(self)
         check_optimizer(self)
@@ -108,12 +108,16 @@ class TrainDictionaryConfig:
         """The config of each dictionary by itself: this one, then its variants."""
         if not self.variants:
             return (self,)
-        require(len(self.variants) < MOST_DICTIONARIES, f"One run trains at most {MOST_DICTIONARIES} dictionaries.")
+        require(
+            len(self.variants) < MOST_DICTIONARIES,
+            f"One run trains at most {MOST_DICTIONARIES} dictionaries.",
+            "variants",
+        )
         alone = replace(self, variants=(), preset="")
         every = (alone, *(varied(alone, variant) for variant in self.variants))
         names = [one.name for one in every]
         twice = next((name for name in names if names.count(name) > 1), "")
-        require(not twice, f"Two dictionaries would be called '{twice}'; name them apart.")
+        require(not twice, f"Two dictionaries would be called '{twice}'; name them apart.", "variants")
         return every
 
     def hookpoints_read(self) -> tuple[str, ...]:
@@ -126,7 +130,7 @@ def apply_preset(config: TrainDictionaryConfig) -> None:
     """Put a preset's values where none were given; raises ConfigError for an unknown preset or foreign hookpoints."""
     if not config.preset:
         return
-    require(config.preset in PRESETS, one_of("preset", config.preset, PRESETS))
+    require(config.preset in PRESETS, one_of("preset", config.preset, PRESETS), "preset")
     values = chosen_blocks(config, dict(PRESETS[config.preset].values))
     one_for_all = {f"{name}_each" for name in ("k", "n_latents") if name in config.given}
     settled = config.given | one_for_all
@@ -140,40 +144,52 @@ def chosen_blocks(config: TrainDictionaryConfig, values: dict[str, Any]) -> dict
     if "hookpoints" not in values or not config.hookpoints:
         return values
     foreign = [name for name in config.hookpoints if name not in values["hookpoints"]]
-    require(not foreign, f"The preset {config.preset} has no {', '.join(foreign)}; leave it out.")
+    require(not foreign, f"The preset {config.preset} has no {', '.join(foreign)}; leave it out.", "hookpoints")
     places = [values["hookpoints"].index(name) for name in config.hookpoints]
     each = {name: tuple(values[name][i] for i in places) for name in ("k_each", "n_latents_each")}
     return values | each | {"hookpoints": config.hookpoints}
 
 
 def check_kind(config: TrainDictionaryConfig) -> None:
-    require(config.kind in TRAINED_KINDS, one_of("kind", config.kind, TRAINED_KINDS))
+    require(config.kind in TRAINED_KINDS, one_of("kind", config.kind, TRAINED_KINDS), "kind")
     known = ACTIVATIONS[config.kind]
-    require(config.activation in ("", *known), one_of(f"activation of a {config.kind}", config.activation, known))
+    require(
+        config.activation in ("", *known),
+        one_of(f"activation of a {config.kind}", config.activation, known),
+        "activation",
+    )
     if config.kind in TRANSCODERS:
         wrong = [name for name in config.hookpoints if not name.endswith(MLP_IN)]
-        require(not wrong, f"A transcoder reads MLP inputs such as blocks.3{MLP_IN}, not {', '.join(wrong)}.")
+        require(
+            not wrong, f"A transcoder reads MLP inputs such as blocks.3{MLP_IN}, not {', '.join(wrong)}.", "hookpoints"
+        )
     if config.kind == "cross_layer_transcoder" and not wrong:
         blocks = [int(number) for name in config.hookpoints for number in re.findall(r"\d+", name)]
-        require(blocks == sorted(blocks), "Name a cross-layer transcoder's hookpoints in the order of the blocks.")
+        require(
+            blocks == sorted(blocks),
+            "Name a cross-layer transcoder's hookpoints in the order of the blocks.",
+            "hookpoints",
+        )
 
 
 def check_sizes(config: TrainDictionaryConfig) -> None:
     n = len(config.hookpoints)
     for name in ("n_latents_each", "k_each"):
         given = len(getattr(config, name))
-        require(given in (0, n), f"{name} must have a number for each of the {n} hookpoints, not {given}.")
+        require(given in (0, n), f"{name} must have a number for each of the {n} hookpoints, not {given}.", name)
     if not config.k_each and not config.n_latents_each:
         fits = 1 <= config.k <= config.n_latents
-        require(fits, f"k is {config.k}; it must lie between 1 and n_latents ({config.n_latents}).")
+        require(fits, f"k is {config.k}; it must lie between 1 and n_latents ({config.n_latents}).", "k")
     for hookpoint, n_latents, k in config.sizes():
-        require(1 <= k <= n_latents, f"k is {k} at {hookpoint}; it must lie between 1 and its {n_latents} latents.")
+        require(
+            1 <= k <= n_latents, f"k is {k} at {hookpoint}; it must lie between 1 and its {n_latents} latents.", "k"
+        )
 
 
 def check_optimizer(config: TrainDictionaryConfig) -> None:
-    require(config.learning_rate > 0, "The learning rate must be above 0.")
+    require(config.learning_rate > 0, "The learning rate must be above 0.", "learning_rate")
     for name in ("sparsity_weight", "clip_norm"):
-        require(getattr(config, name) >= 0, f"{name} is {getattr(config, name)}; it must be 0 or above.")
+        require(getattr(config, name) >= 0, f"{name} is {getattr(config, name)}; it must be 0 or above.", name)
 
 
 def varied(config: TrainDictionaryConfig, variant: str) -> TrainDictionaryConfig:
@@ -189,7 +205,7 @@ def varied(config: TrainDictionaryConfig, variant: str) -> TrainDictionaryConfig
     try:
         return replace(config, **changes)
     except ConfigError as error:
-        raise ConfigError(f"The further dictionary '{variant}' cannot be: {error}") from error
+        raise ConfigError(f"The further dictionary '{variant}' cannot be: {error}", "variants") from error
 
 
 def parse_variant(variant: str) -> dict[str, Any]:
@@ -201,10 +217,14 @@ def parse_variant(variant: str) -> dict[str, Any]:
             bool(sign) and name in OWN_SETTINGS,
             f"'{part}' in the further dictionary '{variant}' is no setting of its own; it can be SETTING=VALUE with "
             f"{', '.join(OWN_SETTINGS)}.",
+            "variants",
         )
-        require(name not in changes, f"The further dictionary '{variant}' gives {name} twice.")
-        changes[name] = value_of_text(name, kinds[name], text)
-    require(bool(changes), "A further dictionary needs something that differs, such as k=32.")
+        require(name not in changes, f"The further dictionary '{variant}' gives {name} twice.", "variants")
+        try:
+            changes[name] = value_of_text(name, kinds[name], text)
+        except ConfigError as error:
+            raise ConfigError(str(error), "variants") from error  # it is this setting that is to be changed
+    require(bool(changes), "A further dictionary needs something that differs, such as k=32.", "variants")
     return changes
 
 
@@ -212,7 +232,7 @@ def split_variant(variant: str) -> list[str]:
     try:
         return shlex.split(variant)
     except ValueError as error:
-        raise ConfigError(f"The further dictionary '{variant}' cannot be read: {error}.") from error
+        raise ConfigError(f"The further dictionary '{variant}' cannot be read: {error}.", "variants") from error
 
 
 def value_of_text(name: str, kind: str, text: str) -> Any:
