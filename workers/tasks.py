@@ -120,7 +120,7 @@ def give_back(chunk: Chunk) -> None:
 def fail(chunk: Chunk, error: Exception, report: Report) -> None:
     """Write down that a chunk failed; where the database takes nothing, the error is still the caller's to tell."""
     text = "".join(traceback.format_exception(error))
-    logger.error("%s failed", chunk, exc_info=error)
+    logger.error("%s failed: %s", chunk, sentence_for(error), exc_info=None if is_expected(error) else error)
     try:
         patiently(
             lambda: chunks.fail_chunk(chunk=chunk, sentence=sentence_for(error), traceback=text, report=report),
@@ -152,8 +152,12 @@ def sentence_for(error: Exception) -> str:
 
 def is_fit_for_the_user(error: Exception) -> bool:
     """Our own errors and wrong values speak for themselves, a full disk is told of; the others are surprises."""
-    is_ours = type(error).__module__.partition(".")[0] in OUR_PACKAGES
-    return bool(str(error)) and (is_ours or isinstance(error, ValueError) or is_disk_full(error))
+    return bool(str(error)) and (is_expected(error) or isinstance(error, ValueError))
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the sentence says all and the log needs no traceback; the run page keeps one in any case."""
+    return type(error).__module__.partition(".")[0] in OUR_PACKAGES or is_disk_full(error)
 
 
 def can_be_resumed(error: Exception) -> bool:

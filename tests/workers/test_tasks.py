@@ -11,6 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from annotation.domain import chunks
+from annotation.domain.chunks import Report
 from annotation.domain.runs import cancel_run, create_run, is_served, retry_run, run_folder
 from annotation.domain.storage import artifact_store
 from annotation.models import Chunk, Run
@@ -19,7 +21,7 @@ from tests.servers import BrokerServer, WorkerProcess, poll
 from tests.workers import counting_stage
 from tests.workers.counting_stage import CountingConfig, journal, site_customization
 from workers import tasks
-from workers.stages.configs import STAGES
+from workers.stages.configs import STAGES, ConfigError
 from workers.stages.context import SilentReporter
 from workers.stages.local import run_locally
 
@@ -107,6 +109,29 @@ def test_a_failure_is_told_in_one_sentence_and_retry_computes_only_what_is_missi
     run.refresh_from_db()
     assert run.state == Run.State.DONE
     assert journal(artifact_root) == ["0", "1", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("error", "has_traceback"),
+    [
+        (ConfigError("The readout is of another model."), False),
+        (OSError(28, "No space left on device"), False),
+        (ValueError("Two shapes differ."), True),
+        (KeyError("weight"), True),
+    ],
+)
+def test_the_log_has_a_traceback_of_what_was_not_expected_only(
+    error: Exception, has_traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = new_run()
+    chunk = chunks.claim_chunk(queue="cpu", owner="a worker")
+    assert chunk is not None
+    tasks.fail(chunk, error, Report(0, {}, [], "", 0))
+    run.refresh_from_db()
+    (record,) = [one for one in caplog.records if one.name == "workers.tasks"]
+    assert record.getMessage().endswith(f"failed: {run.error}")
+    assert (record.exc_info is not None) == has_traceback
+    assert type(error).__name__ in run.traceback
 
 
 def test_a_full_disk_is_told_leaves_nothing_partial_and_harms_no_other_run(artifact_root: Path) -> None:
