@@ -16,7 +16,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries, DjangoCaptureOnCommit
 
 from annotation.domain import chunks
 from annotation.domain.runs import create_run
-from annotation.models import Chunk, Dictionary, ImageSet, Role, Run, RunMetric, User, VisionModel, Worker
+from annotation.models import Chunk, ImageSet, Role, Run, RunMetric, User, VisionModel, Worker
 from tests.workers import counting_stage
 from workers.artifacts import ArtifactStore
 from workers.stages.configs import STAGES
@@ -252,24 +252,6 @@ def test_metrics_and_log_can_be_downloaded(client: Client, rhea: User) -> None:
     assert log.endswith(b"hello\n")
 
 
-def test_the_mlps_of_a_model_are_read_for_each_k_that_is_written(
-    client: Client, image_set: ImageSet, vision_model: VisionModel
-) -> None:
-    address = reverse("run-new")
-    query = {"stage": "read-feed-forward", "image_set": image_set.digest, "vision_model": vision_model.digest}
-    text = text_of(client, address, **query)
-    assert 'value="blocks.1.mlp.hidden"' in text
-    assert 'value="blocks.1.mlp.in"' not in text
-    assert 'name="k" value="0, 10"' in text
-    assert '<option value="contribution">contribution</option>' in text
-    asked = query | {"name": "mlps", "k": "0, 5,20", "selection": "contribution", "scaling": "plain", "poles": "both"}
-    posted = f"{address}?stage=read-feed-forward"
-    assert "such as 0, 10" in client.post(posted, asked | {"k": "all"}).content.decode()
-    client.post(posted, asked)
-    run = Run.objects.get()
-    assert (run.config["k"], run.config["selection"], run.queue) == ([0, 5, 20], "contribution", "cpu")
-
-
 def test_the_choice_of_stages_leaves_out_what_a_study_starts(client: Client, rhea: User) -> None:
     text = text_of(client, reverse("run-new"))
     assert "?stage=train-dictionary" in text
@@ -289,36 +271,6 @@ def test_the_form_offers_the_hookpoints_of_the_chosen_model_and_the_estimate(
     assert 'value="blocks.1" id="setting-hookpoints_0_1" checked' in filled.replace('class="" ', "")
     assert "blocks.2" not in filled
     assert "About 38 s for 8,000,000 tokens, at 212,493 tokens per second, a guess" in filled
-
-
-def test_images_can_be_embedded_and_dictionaries_aligned_by_a_form(
-    client: Client, image_set: ImageSet, vision_model: VisionModel
-) -> None:
-    address = reverse("run-new")
-    stages = text_of(client, address)
-    assert "?stage=embed-images" in stages
-    assert "?stage=align-dictionaries" in stages
-    query = {"stage": "embed-images", "image_set": image_set.digest, "vision_model": vision_model.digest}
-    assert f"{image_set.n_images:,} images, at 200 images per second, a guess" in text_of(client, address, **query)
-    first, second = (
-        Dictionary.objects.create(
-            name=name, digest=digit * 64, kind="topk_sae", vision_model=vision_model, image_set=image_set,
-            hookpoints=["blocks.0", own], config={"n_latents": 64},
-        )
-        for name, digit, own in (("one", "1", "blocks.1"), ("two", "2", "blocks.2"))
-    )  # fmt: skip
-    text = text_of(client, address, stage="align-dictionaries", dictionary=first.digest)
-    assert "Choose the dictionaries to see which." in text
-    text = text_of(client, address, stage="align-dictionaries", dictionary=first.digest, other=second.digest)
-    assert 'name="hookpoints" value="blocks.0"' in text
-    assert 'value="blocks.1"' not in text
-    Dictionary.objects.filter(pk=first.pk).update(kind="ff_kv", hookpoints=["blocks.0.mlp.hidden"])
-    Dictionary.objects.filter(pk=second.pk).update(kind="transcoder", hookpoints=["blocks.0.mlp.in"])
-    for one, other, shown in ((first, second, "hidden"), (second, first, "in")):
-        form = text_of(client, address, stage="align-dictionaries", dictionary=one.digest, other=other.digest)
-        assert f'name="hookpoints" value="blocks.0.mlp.{shown}"' in form
-        assert form.count('name="hookpoints"') == 1
-    assert "128 latents, at 2,000 latents per second" in text
 
 
 def training(image_set: ImageSet, vision_model: VisionModel, **changes: Any) -> dict[str, Any]:
@@ -468,11 +420,6 @@ def test_a_training_without_a_name_is_called_by_its_kind(
     assert '<details class="run-seldom">' in page
     client.post(address, training(image_set, vision_model, name="", kind="relu_sae"))
     assert Run.objects.get().config["name"] == "relu-sae"
-
-
-def test_the_precision_of_exemplars_is_chosen_not_written(client: Client, rhea: User) -> None:
-    page = client.get(reverse("run-new") + "?stage=collect-exemplars").content.decode()
-    assert re.findall(r'<option value="(float\w+|bfloat\w+)"', page) == ["float32", "bfloat16"]
 
 
 def test_presets_and_transcoders_tick_their_own_hookpoints(
