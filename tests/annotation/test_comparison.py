@@ -144,7 +144,8 @@ def test_a_dictionary_that_is_not_there_to_see_is_not_found(
 def test_the_page_says_what_is_wrong_with_the_address_and_offers_the_choice(
     wrong: str, sentence: str, client: Client, two: list[Dictionary]
 ) -> None:
-    page = client.get(PAGE, {"d": [two[0].pk, wrong]}).content.decode()
+    query: dict[str, Any] = {"d": [two[0].pk, wrong]}
+    page = client.get(PAGE, query).content.decode()
     assert sentence in page
     assert '<details class="chooser" open>' in page
     assert "Nothing chosen yet" not in page
