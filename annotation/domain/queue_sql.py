@@ -32,7 +32,8 @@ WITH ring AS (
 ), {FIT}"""
 COUNTS = """
 SELECT (SELECT COUNT(*) FROM ring), (SELECT MAX(random_key) FROM ring),
-       (SELECT COUNT(*) FROM fit), (SELECT MAX(random_key) FROM fit),"""
+       (SELECT COUNT(*) FROM fit), (SELECT MAX(random_key) FROM fit),
+       (SELECT COUNT(*) FROM ring WHERE random_key <= (SELECT MAX(random_key) FROM fit)),"""
 CLAIM_POSTGRESQL = f"""{SCAN}, {FREE}{COUNTS} (SELECT STRING_AGG(id::text, ',') FROM claimed)"""
 LOOK_SQLITE = f"{SCAN}{COUNTS} (SELECT GROUP_CONCAT(id) FROM fit)"
 NEXT_LANE = """

@@ -37,6 +37,7 @@ class Look(NamedTuple):
 
     slot_ids: list[int]
     n_seen: int
+    n_needed: int  # up to the last that was taken, where enough was found
     has_more: bool
     reached: int
 
@@ -51,6 +52,7 @@ class Walk:
     until: datetime
     found: list[int] = field(default_factory=list)
     n_seen: int = 0
+    n_needed: int = 0
     window: int = FIRST_WINDOW
 
     @property
@@ -65,6 +67,7 @@ class Walk:
             look = look_once(self, stretch._replace(low=low))
             self.found += look.slot_ids
             self.n_seen += look.n_seen
+            self.n_needed += look.n_needed
             low, has_more = look.reached, look.has_more
             self.window = min(self.window * 8, LARGEST_WINDOW)
         return low if has_more else None
@@ -82,7 +85,7 @@ def walk(place: Participation, wanted: int, *, epoch: int, now: datetime, until:
         if not one.found and not was_at_beginning:
             walk_on(one, ranges)  # a whole lap, from the first lane
     if one.found:
-        place.queue_window = fitting_window(one.n_seen)
+        place.queue_window = fitting_window(one.n_needed, place.queue_window)
     return one.found
 
 
@@ -146,19 +149,20 @@ def look_once(one: Walk, stretch: Stretch) -> Look:
         "high": stretch.high, "window": one.window, "wanted": wanted,
     }  # fmt: skip
     if stretch.low >= stretch.high:
-        return Look([], 0, False, stretch.high)
+        return Look([], 0, 0, False, stretch.high)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(CLAIM_POSTGRESQL, values | {"until": one.until})
         else:
             cursor.execute(LOOK_SQLITE, values)
-        n_seen, last_seen, n_fit, last_fit, text = cursor.fetchone()
+        n_seen, last_seen, n_fit, last_fit, n_to_last, text = cursor.fetchone()
     ids = [int(part) for part in text.split(",")] if text else []
     if connection.vendor != "postgresql":
         lease_on_sqlite(ids, one)
     if n_fit == wanted:
-        return Look(ids, n_seen, True, last_fit + 1)
-    return Look(ids, n_seen, n_seen == one.window, stretch.high if n_seen < one.window else last_seen + 1)
+        return Look(ids, n_seen, n_to_last, True, last_fit + 1)
+    has_more = n_seen == one.window
+    return Look(ids, n_seen, n_seen, has_more, last_seen + 1 if has_more else stretch.high)
 
 
 def lease_on_sqlite(ids: Sequence[int], one: Walk) -> None:
@@ -169,6 +173,6 @@ def lease_on_sqlite(ids: Sequence[int], one: Walk) -> None:
         )
 
 
-def fitting_window(n_seen: int) -> int:
-    """Twice what was looked at this time, as a power of two: the next claim then mostly needs one look."""
-    return min(max(FIRST_WINDOW, 1 << n_seen.bit_length()), WIDEST_FIRST_WINDOW)
+def fitting_window(n_needed: int, last: int) -> int:
+    """Two to four times what was needed, and three quarters of the last at least: one look then mostly does."""
+    return min(max(FIRST_WINDOW, 1 << (2 * n_needed).bit_length(), last * 3 // 4), WIDEST_FIRST_WINDOW)

@@ -8,8 +8,9 @@ import uuid
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from annotation.domain.queue import claim_slots
+from annotation.domain.queue import Wanted, claim_slots, claim_step_by_step
 from annotation.models import Slot, User
 from tests.annotation.judging import place_of
 from tests.annotation.small_study import SmallStudy, make_study
@@ -57,3 +58,12 @@ def test_somebody_who_has_judged_nearly_everything_mostly_needs_one_too(small: S
     assert statements_per_claim(small, heavy, 15) <= most
     assert place_of(small, heavy).queue_window > 64
     assert place_of(small, rest).queue_window == 64
+
+
+def test_a_window_that_was_wide_enough_does_not_grow(small: SmallStudy) -> None:
+    person = small.people[0]
+    for _ in range(6):
+        slots = claim_step_by_step(small.study, person, Wanted(5, ()), timezone.now())
+        assert len(slots) == 5
+        Slot.objects.filter(pk__in=[slot.pk for slot in slots]).update(state=Slot.State.DONE)
+    assert place_of(small, person).queue_window == 64
