@@ -25,7 +25,14 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
 }
-DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+DURABLE = {  # and tuned as docs/install.md advises: the slots of a million judgements stay in the server's own memory
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "30min",
+}
 
 
 def version_of(folder: Path) -> tuple[int, ...]:
