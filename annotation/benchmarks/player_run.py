@@ -18,6 +18,7 @@ from django.core.management import call_command
 from annotation.benchmarks.figures import Row, Target, at_most, none_of, percentiles
 from annotation.benchmarks.player_study import make_player_study
 from annotation.benchmarks.queue_http import session_of, web_server
+from annotation.demo.browser import open_browser
 from annotation.models import Annotation, Study, User
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ DELAY_MS = 100
 KEY_MS = 250  # between two keys of one answer
 PATIENCE_MS = 30_000
 NEXT_SHOWN_MS, KEY_TO_PAINT_MS = 100, 50  # the floors of design.md §12
-
-
-class NoBrowserError(Exception):
-    """Chromium or playwright is missing; the message says what to install."""
 
 
 @dataclass
@@ -56,20 +53,9 @@ class PlayerRun:
 
     def work_in_browser(self, url: str, slug: str, sessions: list[str]) -> None:
         # The browser's event loop lives in this thread, and the rows are read after it has ended.
-        try:
-            from playwright.sync_api import sync_playwright
-        except ImportError as error:
-            raise NoBrowserError("This needs playwright: .venv/bin/pip install -r requirements-dev.txt") from error
-        from config.launch.chromium import find_chromium
-
-        chromium = find_chromium()
-        if chromium is None:
-            raise NoBrowserError("This needs Chromium; on Debian: apt-get install chromium.")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        with open_browser() as browser:
             for session in sessions:
                 self.work_as(browser, url, slug, session)
-            browser.close()
 
     def work_as(self, browser: Browser, url: str, slug: str, session: str) -> None:
         context = browser.new_context(viewport={"width": WINDOW["width"], "height": WINDOW["height"]})

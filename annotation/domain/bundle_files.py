@@ -28,7 +28,6 @@ NAMES = re.compile(
 MOST_FILES = 1_000_000
 MOST_BYTES = 64 << 30
 MOST_MANIFEST = 256 << 20
-LINES_AT_ONCE = 1 << 20
 BLOCK = 1 << 20
 STORED_ENDINGS = (".webp",)
 

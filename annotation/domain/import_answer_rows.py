@@ -20,7 +20,6 @@ from annotation.domain.protocols import Kind, Question, validate
 from annotation.models import Condition
 from workers.artifacts import canonical_json
 
-PLACE = ("dictionary", "hookpoint", "latent", "pole")
 NAMESPACE = UUID("6d1f3c7e-7f0a-5a3e-9a2b-3f6f1d0c8e51")
 CONDITIONS = frozenset(Condition.values)
 

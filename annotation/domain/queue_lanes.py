@@ -29,11 +29,6 @@ def first_lane(study: Study, number: int) -> int:
     return FIRST + min(number, LANES - FIRST - 1)
 
 
-def reserved_lane(lane: int, assignment: Assignment | None) -> int:
-    """The same lane within the range of a reservation, or of everybody."""
-    return lane % LANES + (assignment.pk * LANES if assignment else 0)
-
-
 def random_key() -> int:
     """A place in the ring of a lane."""
     return random.randrange(QUEUE_KEYS)

@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from annotation.benchmarks.figures import Row, Target
-from annotation.benchmarks.player_run import NoBrowserError, PlayerRun
+from annotation.benchmarks.player_run import PlayerRun
 from annotation.benchmarks.queue_rows import QueueScale
 from annotation.benchmarks.queue_run import QueueRun
+from annotation.demo.browser import NoBrowserError
 from annotation.models import Study
 
 QUICK = {"slots": 20_000, "seconds": 5.0, "answers": 20, "people": 1}

@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
 
 from annotation.demo.accounts import DEMO_PASSWORD
+from annotation.demo.browser import NoBrowserError, open_browser
 from annotation.demo.keyboard import config_of, press_answer
 from annotation.demo.protocol_studies import names, opened_study, prepare, simulated_study
 from annotation.demo.runs import DemoError
@@ -29,7 +30,6 @@ from annotation.domain.simulated_judgements import Skill, judge_payload
 from annotation.domain.studies import StudyError
 from annotation.domain.study_file_checks import StudyFileError
 from annotation.models import Condition, Item, ReferenceItem, Study
-from config.launch.chromium import find_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -102,26 +102,20 @@ class Command(BaseCommand):
         parser.add_argument("--folder", default=str(Path(settings.BASE_DIR) / "docs" / "screenshots" / "protocols"))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            from playwright.sync_api import sync_playwright
-        except ImportError as error:
-            raise CommandError("This needs playwright: .venv/bin/pip install -r requirements-dev.txt") from error
-        chromium = find_chromium()
-        if chromium is None:
-            raise CommandError("This needs Chromium; on Debian: apt-get install chromium.")
         if not Study.objects.filter(name=SIMULATED).exists():
             raise CommandError("This data has no demo; start ./run demo, and set VITRINE_DATA_ROOT to its folder.")
         wanted = [options["only"]] if options["only"] else [*names(), ADJUDICATION]
         made = [(name, studies_of(name, self.stdout.write)) for name in wanted]  # before the browser's event loop
         folder = Path(options["folder"])
         folder.mkdir(parents=True, exist_ok=True)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-            tour = Tour(browser, options["url"].rstrip("/"), folder)
-            for name, studies in made:
-                for path in walk(tour, name, studies):
-                    self.stdout.write(f"{path}")
-            browser.close()
+        try:
+            with open_browser() as browser:
+                tour = Tour(browser, options["url"].rstrip("/"), folder)
+                for name, studies in made:
+                    for path in walk(tour, name, studies):
+                        self.stdout.write(f"{path}")
+        except NoBrowserError as error:
+            raise CommandError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from annotation.demo.accounts import DEMO_PASSWORD
+from annotation.demo.browser import NoBrowserError, open_browser
 from annotation.demo.studies import OPEN
 from annotation.models import Study
-from config.launch.chromium import find_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -61,22 +61,16 @@ class Command(BaseCommand):
         parser.add_argument("--run", default="", help="number of the run to show; the newest training run found")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            from playwright.sync_api import sync_playwright
-        except ImportError as error:
-            raise CommandError("This needs playwright: .venv/bin/pip install -r requirements-dev.txt") from error
-        chromium = find_chromium()
-        if chromium is None:
-            raise CommandError("This needs Chromium; on Debian: apt-get install chromium.")
         options["study"] = options["study"] or slug_in_the_demo()
         names = ("password", "annotator", "researcher", "study", "feature", "run", "report")
         visit = Visit(options["url"].rstrip("/"), Path(options["folder"]), **{name: options[name] for name in names})
         visit.folder.mkdir(parents=True, exist_ok=True)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-            for name in (*as_annotator(browser, visit), *as_researcher(browser, visit)):
-                self.stdout.write(f"{visit.folder / name}")
-            browser.close()
+        try:
+            with open_browser() as browser:
+                for name in (*as_annotator(browser, visit), *as_researcher(browser, visit)):
+                    self.stdout.write(f"{visit.folder / name}")
+        except NoBrowserError as error:
+            raise CommandError(str(error)) from error
 
 
 def slug_in_the_demo() -> str:
