@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from django.core.management import call_command
+from django.db import transaction
 from django.db.models import QuerySet
 from PIL import Image
 
@@ -25,6 +26,7 @@ from workers.dictionaries.store import DictionaryDescription, write_coders
 from workers.stages.configs import config_from_dict
 from workers.stages.context import SilentReporter
 from workers.stages.local import run_locally
+from workers.tasks import execute_next
 from workers.vision_model import ModelRequest, register_vision_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SETTINGS = {"VITRINE_POLL_SECONDS": "1", "VITRINE_TORCH_THREADS": "1"}
 TINY_VIT = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 64, "num_heads": 2, "num_classes": 3}
 HOOKPOINTS = ("blocks.0", "blocks.1")
-N_IMAGES = 384
+N_IMAGES, N_PER_CHUNK = 384, 32
 SECONDS = 120
 
 
@@ -58,7 +60,11 @@ def asked(artifact_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     model = register_vision_model(store, ModelRequest("vit_tiny_patch16_224", timm_kwargs=TINY_VIT))
     record_vision_model(model, None, name="tiny")
     dictionary = write_random_dictionary(store, model.digest, image_set.digest)
-    config: dict[str, object] = {"image_set": image_set.digest, "dictionaries": [dictionary], "images_per_chunk": 32}
+    config: dict[str, object] = {
+        "image_set": image_set.digest,
+        "dictionaries": [dictionary],
+        "images_per_chunk": N_PER_CHUNK,
+    }
     calm = ArtifactStore(tmp_path / "calm")
     shutil.copytree(artifact_root, calm.root)
     digests = run_locally(
@@ -83,39 +89,30 @@ def chunks_of(run: Run) -> QuerySet[Chunk]:
     return run.chunks.filter(kind=Chunk.Kind.WORK)
 
 
-def wait_until_over(run: Run, worker: WorkerProcess) -> None:
-    poll(
-        lambda: Run.objects.get(pk=run.pk).is_over,
-        f"the end of the run; the worker said:\n{worker.log[-3000:]}",
-        seconds=SECONDS,
-    )
+def wait_until_over(run: Run) -> None:
+    poll(lambda: Run.objects.get(pk=run.pk).is_over, "the end of the run", seconds=SECONDS)
     run.refresh_from_db()
 
 
-def warm_up(workers: list[WorkerProcess], asked: Asked) -> None:
-    """Small runs, until both workers have executed something and so have imported torch."""
-    owners: set[str] = set()
-
-    def both_have_worked() -> bool:
-        if not Run.objects.filter(finished_at=None).exists():
-            number = Run.objects.count()
-            create_run(stage="collect-exemplars", config={**asked.config, "n_top": 1 + number}, user=None)
-        owners.update(Chunk.objects.exclude(owner="").values_list("owner", flat=True))
-        return len(owners) == len(workers)
-
-    poll(both_have_worked, "both workers at work", seconds=SECONDS)
-    poll(lambda: not Run.objects.filter(finished_at=None).exists(), "the end of the small runs", seconds=SECONDS)
+def hold_until_each_has_a_chunk(run: Run, start_worker: Callable[..., WorkerProcess], n_workers: int) -> None:
+    """No chunk completes without the run's row: while we hold it, no worker can take more than one."""
+    execute_next(queue="gpu", run=run)
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)
+        for _ in range(n_workers):
+            start_worker("gpu", **SETTINGS)
+        owners = chunks_of(run).exclude(owner="").values_list("owner", flat=True).distinct()
+        poll(lambda: owners.count() == n_workers, "a chunk in the hand of each worker", seconds=SECONDS)
 
 
 def test_two_workers_on_their_shards_make_what_one_makes(
     asked: Asked, start_worker: Callable[..., WorkerProcess], artifact_root: Path
 ) -> None:
-    workers = [start_worker("gpu", **SETTINGS), start_worker("gpu", **SETTINGS)]
-    warm_up(workers, asked)
     run = create_run(stage="collect-exemplars", config={**asked.config, "n_top": 24}, user=None)
-    wait_until_over(run, workers[0])
+    hold_until_each_has_a_chunk(run, start_worker, 2)
+    wait_until_over(run)
     assert (run.state, run.error) == (Run.State.DONE, "")
-    assert chunks_of(run).count() == N_IMAGES // 32
+    assert chunks_of(run).count() == N_IMAGES // N_PER_CHUNK
     assert len(set(chunks_of(run).values_list("owner", flat=True))) == 2
     assert run.artifacts == asked.digests
     for digest in run.artifacts:
@@ -128,9 +125,9 @@ def test_an_image_that_went_bad_fails_the_run_by_name_and_the_next_is_unharmed(
     path = asked.pictures / "200.png"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    worker = start_worker("gpu", **SETTINGS)
+    start_worker("gpu", **SETTINGS)
     run = create_run(stage="collect-exemplars", config=asked.config, user=None)
-    wait_until_over(run, worker)
+    wait_until_over(run)
     assert run.state == Run.State.FAILED
     assert "'200.png'" in run.error
     assert "is not the one that was imported; put it back" in run.error
@@ -138,5 +135,5 @@ def test_an_image_that_went_bad_fails_the_run_by_name_and_the_next_is_unharmed(
     assert list((artifact_root / "unfinished").glob("*")) == []
     path.write_bytes(content)
     retry_run(run=run)
-    wait_until_over(run, worker)
+    wait_until_over(run)
     assert (run.state, run.artifacts) == (Run.State.DONE, asked.digests)
