@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 urlpatterns = [
+    path("", include("annotation.views.work")),  # first: the player asks most
     path("", include("annotation.views.account")),
     path("", include("annotation.views.catalog")),
     path("", include("annotation.views.comparison")),
@@ -13,7 +14,6 @@ urlpatterns = [
     path("", include("annotation.views.studies")),
     path("", include("annotation.views.crowd")),
     path("", include("annotation.views.joining")),
-    path("", include("annotation.views.work")),
     path("", include("annotation.views.exports")),
     path("", include("annotation.views.exchange")),
     path("", include("annotation.views.webhooks")),

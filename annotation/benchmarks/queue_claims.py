@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from annotation.domain.queue import Wanted, claim_slots, claim_values
-from annotation.domain.queue_sql import CLAIM_AT_ONCE
+from annotation.domain.queue import claim_slots
+from annotation.domain.queue_at_once import ON_POSTGRESQL, Wanted, claim_values
 from annotation.models import Participation, Slot, Study, User
 from annotation.models.study import QUEUE_KEYS
 
@@ -71,7 +71,7 @@ def times_inside_postgresql(study: Study, users: tuple[int, ...], n_claims: int 
             place.update(queue_lane=1, queue_position=rng.randrange(QUEUE_KEYS), queue_start=0, queue_empty_at=None)
             window = place.values_list("queue_window", flat=True)[0]
             values = claim_values(study, user, Wanted(5, ()), window=window, now=timezone.now())
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {CLAIM_AT_ONCE}", values)
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {ON_POSTGRESQL}", values)
             plan = cursor.fetchone()[0]
             transaction.set_rollback(True)
         told = (json.loads(plan) if isinstance(plan, str) else plan)[0]

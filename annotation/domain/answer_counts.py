@@ -7,14 +7,14 @@ count, which closing the study puts right, never an answer.
 from __future__ import annotations
 
 from django.db import connection
-from django.db.models import F
 
-from annotation.models import Annotation, Study
+from annotation.models import Annotation
 
 COUNT_TERM = """
 INSERT INTO annotation_term (study_id, text, n_uses) VALUES (%s, %s, 1)
 ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1
 """
+COUNT_SLOT = "UPDATE annotation_study SET n_slots_done = n_slots_done + 1 WHERE id = %s"
 # Both counts at once, the study's row last and for a moment only: this commit (never an answer's) does not wait for the
 # disk, unless it is part of a larger transaction.
 COUNT_POSTGRESQL = """
@@ -51,7 +51,8 @@ def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
                 "is_alone": not connection.in_atomic_block,
             }  # fmt: skip
             cursor.execute(COUNT_POSTGRESQL, values)
-        elif label:
+            return
+        if label:
             cursor.execute(COUNT_TERM, [annotation.study_id, label])
-    if fills_slot and connection.vendor != "postgresql":
-        Study.objects.filter(pk=annotation.study_id).update(n_slots_done=F("n_slots_done") + 1)
+        if fills_slot:
+            cursor.execute(COUNT_SLOT, [annotation.study_id])

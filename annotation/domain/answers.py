@@ -66,7 +66,6 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
         annotation.slot_id = answer.slot
         n_done = store_first(annotation)
         if n_done is not None:
-            count_afterwards(annotation, fills_slot=True)
             return SubmitResult(annotation, "new", progress_in(study, n_done, has_just_answered=True))
     return submit_step_by_step(annotator, study, answer, payload)
 

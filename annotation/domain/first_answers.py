@@ -1,10 +1,11 @@
-"""The common case of a submit in one statement: the first answer to an ordinary item, in the slot the person holds.
+"""The common case of a submit: the first answer to an ordinary item, in the slot the person holds.
 
-One statement is one transaction and one round trip, and it changes all or nothing. Whatever is not the common case
-changes nothing and is left to `annotation.domain.answers`, step by step: a replay, a revision, a late answer, a check,
-somebody whose part has ended, an answer that does not fit. The person's row is locked before anything else, as
-everywhere, so that their own requests go one after the other; a slot that changed while this one waited is looked at
-again by PostgreSQL.
+On PostgreSQL it is one statement, which is one transaction and one round trip; on SQLite it is a few under the lock of
+the one writer, the counts beside it among them. It changes all or nothing. Whatever is not the common case changes
+nothing and is left to `annotation.domain.answers`, step by step: a replay, a revision, a late answer, a check, somebody
+whose part has ended, an answer that does not fit. The person's row is locked before anything else, as everywhere, so
+that their own requests go one after the other; a slot that changed while this one waited is looked at again by
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -12,60 +13,89 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from annotation.domain.answer_counts import count_afterwards
 from annotation.models import Annotation
 
-STORE = """
+IN_FORCE = """study_id = %(column_study_id)s AND user_id = %(column_annotator_id)s
+      AND excluded_at IS NULL AND withdrawn_at IS NULL"""
+FILL = """UPDATE annotation_slot SET state = 'done', lease_until = NULL
+    WHERE id = %(column_slot_id)s AND item_id = %(column_item_id)s AND annotator_id = %(column_annotator_id)s
+      AND state || '' = 'leased' AND lane >= 0
+      AND EXISTS (
+          SELECT 1 FROM annotation_item
+          WHERE id = %(column_item_id)s AND study_id = %(column_study_id)s AND stimulus_id = %(column_stimulus_id)s
+            AND accepted = '{}'
+      )
+      AND NOT EXISTS (SELECT 1 FROM annotation_annotation WHERE uuid = %(column_uuid)s)
+      AND NOT EXISTS (
+          SELECT 1 FROM annotation_annotation
+          WHERE item_id = %(column_item_id)s AND annotator_id = %(column_annotator_id)s AND is_current
+      )"""
+ON_POSTGRESQL = f"""
 WITH place AS (
     SELECT id FROM annotation_participation
-    WHERE study_id = %(study)s AND user_id = %(person)s AND excluded_at IS NULL AND withdrawn_at IS NULL
+    WHERE {IN_FORCE}
     FOR UPDATE
 ), filled AS (
-    UPDATE annotation_slot SET state = 'done', lease_until = NULL
-    WHERE id = %(slot)s AND item_id = %(item)s AND annotator_id = %(person)s AND state = 'leased' AND lane >= 0
-      AND (SELECT id FROM place) IS NOT NULL
-      AND EXISTS (
-          SELECT FROM annotation_item
-          WHERE id = %(item)s AND study_id = %(study)s AND stimulus_id = %(stimulus)s AND accepted = '{}'
-      )
-      AND NOT EXISTS (SELECT FROM annotation_annotation WHERE uuid = %(uuid)s)
-      AND NOT EXISTS (
-          SELECT FROM annotation_annotation WHERE item_id = %(item)s AND annotator_id = %(person)s AND is_current
-      )
+    {FILL} AND (SELECT id FROM place) IS NOT NULL
     RETURNING id
 ), stored AS (
-    INSERT INTO annotation_annotation (COLUMNS) SELECT VALUES FROM filled RETURNING id
+    INSERT INTO annotation_annotation (COLUMNS) SELECT ANSWER FROM filled RETURNING id
 ), counted AS (
     UPDATE annotation_participation SET n_done = n_done + 1, last_seen_at = %(now)s
     WHERE id = (SELECT id FROM place) AND EXISTS (SELECT FROM stored) RETURNING n_done
 )
 SELECT stored.id, counted.n_done FROM stored, counted
 """
+FILL_ON_SQLITE = f"{FILL} AND EXISTS (SELECT 1 FROM annotation_participation WHERE {IN_FORCE})"
+STORE_ON_SQLITE = "INSERT INTO annotation_annotation (COLUMNS) VALUES (ANSWER) RETURNING id"
+COUNT_ON_SQLITE = f"""
+UPDATE annotation_participation SET n_done = n_done + 1, last_seen_at = %(now)s WHERE {IN_FORCE} RETURNING n_done
+"""
 
 
 def store_first(annotation: Annotation) -> int | None:
     """Store the answer in the slot it names and return how many the person has given; None if nothing was stored."""
-    if connection.vendor != "postgresql" or annotation.slot_id is None:
+    if annotation.slot_id is None:
         return None
-    values = column_values(annotation) | {
-        "study": annotation.study_id, "person": annotation.annotator_id, "slot": annotation.slot_id,
-        "item": annotation.item_id, "stimulus": annotation.stimulus_id, "uuid": annotation.uuid, "now": timezone.now(),
-    }  # fmt: skip
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    store = store_on_postgresql if connection.vendor == "postgresql" else store_on_sqlite
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(store_statement(), values)
-            row = cursor.fetchone()
+        stored = store(annotation, column_values(annotation) | {"now": now})
     except IntegrityError:  # the same UUID, or an answer to the item, came in between: all of this is undone
         if connection.in_atomic_block:
             raise
         return None
-    if row is None:
+    if stored is None:
         return None
-    annotation.pk, n_done = row
+    annotation.pk, n_done = stored
     annotation._state.adding = False
-    return int(n_done)
+    return n_done
+
+
+def store_on_postgresql(annotation: Annotation, values: dict[str, Any]) -> tuple[int, int] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(with_columns(ON_POSTGRESQL), values)
+        stored: tuple[int, int] | None = cursor.fetchone()
+    if stored is not None:
+        count_afterwards(annotation, fills_slot=True)
+    return stored
+
+
+def store_on_sqlite(annotation: Annotation, values: dict[str, Any]) -> tuple[int, int] | None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(FILL_ON_SQLITE, values)
+        if cursor.rowcount != 1:
+            return None
+        cursor.execute(with_columns(STORE_ON_SQLITE), values)
+        pk = cursor.fetchone()[0]
+        cursor.execute(COUNT_ON_SQLITE, values)
+        n_done = cursor.fetchone()[0]
+        count_afterwards(annotation, fills_slot=True)
+    return pk, n_done
 
 
 def column_values(annotation: Annotation) -> dict[str, Any]:
@@ -76,8 +106,9 @@ def column_values(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
-def store_statement() -> str:
+@lru_cache(maxsize=2)
+def with_columns(statement: str) -> str:
     columns = [field.column for field in Annotation._meta.concrete_fields if not field.primary_key]
-    named = STORE.replace("COLUMNS", ", ".join(f'"{column}"' for column in columns))
-    return named.replace("VALUES", ", ".join(f"%(column_{column})s" for column in columns))
+    names = ", ".join(f'"{column}"' for column in columns)
+    values = ", ".join(f"%(column_{column})s" for column in columns)
+    return statement.replace("COLUMNS", names).replace("ANSWER", values)

@@ -1,4 +1,4 @@
-"""The queue: slots are claimed under a lease, by one statement, and never counted (research/annotation.md R1, R2).
+"""The queue: slots are claimed under a lease, mostly at once, and never counted (research/annotation.md R1, R2).
 
 The open slots of a study lie in lanes (annotation.domain.queue_lanes), and the slots of a lane form a ring ordered by
 their random key. A person starts at a random place and walks on, so people neither wait for each other's rows nor share
@@ -16,39 +16,22 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
 
-from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.domain.checks import gold_schedule_of, make_gold_slots, take_checks
 from annotation.domain.participation import ParticipationError
+from annotation.domain.queue_at_once import EMPTY_SECONDS, NO_LIMIT, Wanted, claim_at_once, lease_end
 from annotation.domain.queue_lanes import draw_gold, draw_repeats
-from annotation.domain.queue_sql import CLAIM_AT_ONCE
 from annotation.domain.queue_walk import walk
-from annotation.models import Item, Participation, Slot, Study, User
+from annotation.models import Participation, Slot, Study, User
 
-EMPTY_SECONDS = 5
 EXPIRE_AT_ONCE = 1000
-NO_LIMIT = 2**31 - 1
 
 chance = random.SystemRandom()
-
-
-class Wanted(NamedTuple):
-    """What is asked for: n items, so many of them checks, beside the slots the browser still holds."""
-
-    n: int
-    have: Collection[int]
-    n_gold: int = 0
-    n_repeats: int = 0
-
-    @property
-    def n_ordinary(self) -> int:
-        return self.n - self.n_gold - self.n_repeats
 
 
 def claim_slots(
@@ -91,44 +74,6 @@ def drawn(study: Study, place: Participation, n: int, have: Collection[int]) -> 
     return Wanted(n, have, n_gold, min(draw_repeats(place, n, chance), n - n_gold))
 
 
-def claim_at_once(study: Study, annotator: User, wanted: Wanted, *, window: int, now: datetime) -> list[Slot]:
-    """The common case in one statement; gives fewer slots than wanted (leased all the same) where it is another."""
-    if connection.vendor != "postgresql":
-        return []
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(CLAIM_AT_ONCE, claim_values(study, annotator, wanted, window=window, now=now))
-            rows = cursor.fetchall()
-    except IntegrityError:  # another request of theirs leased a slot of the same item meanwhile: nothing was changed
-        if connection.in_atomic_block:
-            raise
-        return []
-    return [leased_slot(row, study, annotator, lease_end(now)) for row in rows]
-
-
-def claim_values(study: Study, annotator: User, wanted: Wanted, *, window: int, now: datetime) -> dict[str, Any]:
-    limit = NO_LIMIT if study.max_per_person is None else study.max_per_person
-    return {
-        "study": study.pk, "annotator": annotator.pk, "wanted": wanted.n_ordinary, "have": list(wanted.have),
-        "n_gold": wanted.n_gold, "n_repeats": wanted.n_repeats, "window": window, "now": now, "until": lease_end(now),
-        "most_done": limit - wanted.n - len(wanted.have), "empty_before": now - timedelta(seconds=EMPTY_SECONDS),
-    }  # fmt: skip
-
-
-def leased_slot(row: tuple[int, int, int, int, int, str], study: Study, annotator: User, until: datetime) -> Slot:
-    """The row as it was written; what is left out is read when somebody asks for it."""
-    slot_id, item_id, lane, random_key, seed, stimulus_id = row
-    slot = Slot(
-        id=slot_id, study_id=study.pk, item_id=item_id, state=Slot.State.LEASED, lane=lane, random_key=random_key,
-        annotator_id=annotator.pk, lease_until=until,
-    )  # fmt: skip
-    slot._state.adding, slot._state.db = False, connection.alias
-    slot.item = Item.from_db(
-        connection.alias, ("id", "study_id", "seed", "stimulus_id"), (item_id, study.pk, seed, stimulus_id)
-    )
-    return slot
-
-
 def claim_step_by_step(study: Study, annotator: User, wanted: Wanted, moment: datetime) -> list[Slot]:
     """Every case: leases the browser has lost, people who are refused, any number of looks, expired leases."""
     with transaction.atomic():
@@ -150,13 +95,19 @@ def left_for(study: Study, place: Participation) -> int:
     """How many more items this person may be given, those in their hands taken into account."""
     if study.max_per_person is None:
         return NO_LIMIT
-    in_hand = Slot.objects.filter(annotator_id=place.user_id, study=study, state=Slot.State.LEASED).count()
-    return max(0, study.max_per_person - place.n_done - in_hand)
+    return max(0, study.max_per_person - place.n_done - in_hand(study, place.user_id).count())
 
 
 def held_slots(study: Study, annotator: User, have: Collection[int]) -> list[int]:
-    leased = Slot.objects.filter(annotator=annotator, study=study, state=Slot.State.LEASED)
-    return [pk for pk in leased.order_by("id").values_list("id", flat=True) if pk not in set(have)]
+    return [
+        pk for pk in in_hand(study, annotator.pk).order_by("id").values_list("id", flat=True) if pk not in set(have)
+    ]
+
+
+def in_hand(study: Study, annotator_id: int) -> QuerySet[Slot]:
+    return Slot.objects.filter(
+        annotator_id=annotator_id, study=study, state=Slot.State.LEASED, lease_until__isnull=False
+    )
 
 
 def claim_new(place: Participation, wanted: Wanted, now: datetime) -> list[int]:
@@ -180,10 +131,6 @@ def claim_new(place: Participation, wanted: Wanted, now: datetime) -> list[int]:
         ]
     )  # fmt: skip
     return ids + ordinary
-
-
-def lease_end(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.LEASE_SECONDS)
 
 
 def extend_leases(*, annotator: User, slot_ids: Collection[int], now: datetime | None = None) -> int:

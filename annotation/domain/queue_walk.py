@@ -16,9 +16,8 @@ from django.db import connection
 from annotation.domain.queue_lanes import Range, lane_ranges
 from annotation.domain.queue_sql import CLAIM_POSTGRESQL, LOOK_SQLITE, NEXT_LANE
 from annotation.models import Participation, Slot
-from annotation.models.study import QUEUE_KEYS
+from annotation.models.study import FIRST_WINDOW, QUEUE_KEYS
 
-FIRST_WINDOW = 64
 LARGEST_WINDOW = 4096
 WIDEST_FIRST_WINDOW = 1024
 ENOUGH_LOOKED_AT = 512  # slots looked at after which a claim returns what it has rather than looking for more

@@ -14,6 +14,7 @@ from annotation.models.catalog import Feature, Image
 from annotation.models.people import Role
 
 QUEUE_KEYS = 2**31
+FIRST_WINDOW = 16  # slots that a claim looks through; most claims ask for five and need five
 
 
 def new_join_token() -> str:
@@ -216,7 +217,7 @@ class Participation(models.Model):
     queue_position = models.BigIntegerField(default=0)
     queue_lane = models.IntegerField(null=True, blank=True, help_text="Empty: the next look begins at the first lane.")
     queue_epoch = models.IntegerField(default=0, help_text="Of the study, when urgent slots were last looked through.")
-    queue_window = models.IntegerField(default=64, help_text="How many slots a look needs to find enough.")
+    queue_window = models.IntegerField(default=FIRST_WINDOW, help_text="How many slots a look needs to find enough.")
     queue_empty_at = models.DateTimeField(null=True, blank=True, help_text="When a whole lap found nothing to claim.")
     joined_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
@@ -310,9 +311,11 @@ class Slot(models.Model):
         ]
         indexes = [
             models.Index(fields=["study", "lane", "random_key"], condition=Q(state="open"), name="slot_open"),
-            models.Index(fields=["annotator", "study", "lane"], condition=Q(state="waiting"), name="slot_waiting"),
+            models.Index(
+                fields=["annotator", "study", "lane", "random_key"], condition=Q(lane__lt=0), name="slot_checks"
+            ),
             models.Index(fields=["study", "lease_until"], condition=Q(state="leased"), name="slot_leased"),
-            models.Index(fields=["annotator", "study"], condition=Q(state="leased"), name="slot_leased_to"),
+            models.Index(fields=["annotator", "study"], condition=Q(lease_until__isnull=False), name="slot_leased_to"),
         ]
 
     def __str__(self) -> str:

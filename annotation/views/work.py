@@ -109,9 +109,9 @@ def render_player(
 
 
 urlpatterns = [
+    path("", include("annotation.views.work_api")),
     path("work/<slug:slug>/guideline/", guideline_read, name="guideline-read"),
     path("work/<slug:slug>/keys", own_keys, name="work-keys"),
     path("work/<slug:slug>/practice/", practice, name="practice"),
     path("work/<slug:slug>/", work, name="work"),
-    path("", include("annotation.views.work_api")),
 ]
