@@ -69,8 +69,7 @@ def times_inside_postgresql(study: Study, users: tuple[int, ...], n_claims: int 
         with transaction.atomic(), connection.cursor() as cursor:
             place = Participation.objects.filter(study=study, user=user)
             place.update(queue_lane=1, queue_position=rng.randrange(QUEUE_KEYS), queue_start=0, queue_empty_at=None)
-            window = place.values_list("queue_window", flat=True)[0]
-            values = claim_values(study, user, Wanted(5, ()), window=window, now=timezone.now())
+            values = claim_values(study, user, Wanted(5, ()), now=timezone.now())
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {ON_POSTGRESQL}", values)
             plan = cursor.fetchone()[0]
             transaction.set_rollback(True)

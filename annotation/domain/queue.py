@@ -2,10 +2,9 @@
 
 The open slots of a study lie in lanes (annotation.domain.queue_lanes), and the slots of a lane form a ring ordered by
 their random key. A person starts at a random place and walks on, so people neither wait for each other's rows nor share
-an order. The walk looks at the ring through a window that an index serves, and one look at (item, annotator) per slot
-of the window tells what this person may not be offered. The place reached is kept, so that what was passed over once is
-not looked at again before the next lap; so is the width of window that was needed: a person who has judged nearly
-everything looks further at once. A lap that finds nothing returns expired leases, and is remembered.
+an order. The walk goes along the ring by an index, and one look at (item, annotator) per slot tells what this person
+may not be offered; it ends where enough is found. The place reached is kept, so that what was passed over once is not
+looked at again before the next lap. A lap that finds nothing returns expired leases, and is remembered.
 
 Checks (gold of a schedule, own items again) wait for their person in a row each; how many are among the next items is
 drawn when they are claimed.
@@ -56,7 +55,7 @@ def claim_slots(
     if at is None:
         raise ParticipationError(practice_first(study))
     wanted = drawn(study, at, n, have)
-    slots = claim_at_once(study, annotator, wanted, window=at.queue_window, now=moment)
+    slots = claim_at_once(study, annotator, wanted, now=moment)
     if sum(slot.lane >= 0 for slot in slots) < wanted.n_ordinary or not slots:
         slots = claim_step_by_step(study, annotator, wanted, moment)
     if any(slot.lane < 0 for slot in slots):
@@ -127,7 +126,7 @@ def claim_new(place: Participation, wanted: Wanted, now: datetime) -> list[int]:
     place.last_seen_at = now
     place.save(
         update_fields=[
-            "queue_lane", "queue_position", "queue_epoch", "queue_window", "queue_empty_at", "last_seen_at"
+            "queue_lane", "queue_position", "queue_epoch", "queue_empty_at", "last_seen_at"
         ]
     )  # fmt: skip
     return ids + ordinary

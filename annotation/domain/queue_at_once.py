@@ -2,7 +2,7 @@
 
 On PostgreSQL it is one statement, on SQLite three under the lock of the one writer. Whatever is not the common case
 changes nothing there and is left to `annotation.domain.queue`, step by step: leases the browser has lost, people who
-are refused, windows in which too little is found, the first claim of all.
+are refused, a long way to the next slots, the first claim of all.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from annotation.domain.queue_lanes import GOLD, REPEATS
-from annotation.domain.queue_sql import FIT, FREE
+from annotation.domain.queue_sql import AS_READ, FREE, FRESH, IN_ORDER
 from annotation.models import Item, Slot, Study, User
 from annotation.models.study import QUEUE_KEYS
 
 EMPTY_SECONDS = 5
 NO_LIMIT = 2**31 - 1
+WINDOW = 1024  # slots that are looked through at once; who has judged nearly everything needs hundreds
 
 PLACE = f"""
     SELECT id, queue_lane AS lane, queue_position AS low, VERSION AS version,
@@ -40,14 +41,9 @@ CHECKS = """SELECT id FROM annotation_slot
      WHERE annotator_id = %(annotator)s AND study_id = %(study)s AND lane = LANE AND lane < 0
        AND state || '' = 'waiting'
      ORDER BY random_key LIMIT"""
-RING = """ring AS (
-    SELECT id, item_id, random_key FROM annotation_slot
-    WHERE study_id = %(study)s AND state = 'open' AND lane = (SELECT lane FROM ready)
-      AND random_key >= (SELECT low FROM ready) AND random_key < (SELECT high FROM ready)
-    ORDER BY lane, random_key LIMIT %(window)s
-)"""
+HERE = {name: f"(SELECT {name} FROM ready)" for name in ("lane", "low", "high")}
 # Lock the person's row, see that no lease of theirs was lost and no other claim of theirs went before while this one
-# waited, look through the first window, lease, take the checks drawn, move the place.
+# waited, look along the ring, lease, take the checks drawn, move the place.
 ON_POSTGRESQL = f"""
 WITH place AS ({PLACE.replace("VERSION", "xmin")}
     FOR UPDATE
@@ -56,7 +52,7 @@ WITH place AS ({PLACE.replace("VERSION", "xmin")}
     WHERE version = (
         SELECT xmin FROM annotation_participation WHERE study_id = %(study)s AND user_id = %(annotator)s
     ) AND NOT {LOST_LEASE.replace("HELD", "id <> ALL (%(have)s)")}
-), {RING}, {FIT}, {FREE}, checks AS (
+), {FRESH.format(**HERE, **IN_ORDER)}, {FREE}, checks AS (
     ({CHECKS.replace("LANE", str(GOLD))} %(n_gold)s)
     UNION ALL
     ({CHECKS.replace("LANE", str(REPEATS))} %(n_repeats)s)
@@ -66,10 +62,9 @@ WITH place AS ({PLACE.replace("VERSION", "xmin")}
     RETURNING id, item_id, lane, random_key
 ), moved AS (
     UPDATE annotation_participation
-    SET queue_empty_at = NULL, last_seen_at = %(now)s, queue_position = COALESCE(CASE
-        WHEN (SELECT COUNT(*) FROM fit) = %(wanted)s THEN (SELECT MAX(random_key)::bigint + 1 FROM fit)
-        WHEN (SELECT COUNT(*) FROM ring) = %(window)s THEN (SELECT MAX(random_key)::bigint + 1 FROM ring)
-        END, queue_position)
+    SET queue_empty_at = NULL, last_seen_at = %(now)s, queue_position = CASE
+        WHEN (SELECT COUNT(*) FROM fresh) = %(wanted)s AND %(wanted)s > 0
+        THEN (SELECT MAX(random_key)::bigint + 1 FROM fresh) ELSE queue_position END
     WHERE id = (SELECT id FROM ready)
 )
 SELECT given.id, given.item_id, given.lane, given.random_key, item.seed, item.stimulus_id
@@ -79,7 +74,7 @@ JOIN annotation_item item ON item.id = given.item_id ORDER BY given.random_key
 LOOK_ON_SQLITE = f"""
 WITH ready AS ({PLACE.replace("VERSION", "0")}
       AND NOT {LOST_LEASE.replace("HELD", "id NOT IN (SELECT value FROM json_each(%(have)s))")}
-), {RING}, {FIT}
+), {FRESH.format(**HERE, **AS_READ)}
 SELECT fit.id, item.id, ready.lane, fit.random_key, item.seed, item.stimulus_id
 FROM fit, ready, annotation_slot slot, annotation_item item
 WHERE slot.id = fit.id AND item.id = slot.item_id ORDER BY fit.random_key
@@ -109,9 +104,9 @@ class Wanted(NamedTuple):
         return self.n - self.n_gold - self.n_repeats
 
 
-def claim_at_once(study: Study, annotator: User, wanted: Wanted, *, window: int, now: datetime) -> list[Slot]:
+def claim_at_once(study: Study, annotator: User, wanted: Wanted, *, now: datetime) -> list[Slot]:
     """The slots leased; fewer than wanted (leased all the same) where it is not the common case."""
-    values = claim_values(study, annotator, wanted, window=window, now=now)
+    values = claim_values(study, annotator, wanted, now=now)
     rows = rows_on_postgresql(values) if connection.vendor == "postgresql" else rows_on_sqlite(values, wanted)
     return [leased_slot(row, study, annotator, lease_end(now)) for row in rows]
 
@@ -150,11 +145,11 @@ def adapted(value: object) -> object:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def claim_values(study: Study, annotator: User, wanted: Wanted, *, window: int, now: datetime) -> dict[str, Any]:
+def claim_values(study: Study, annotator: User, wanted: Wanted, *, now: datetime) -> dict[str, Any]:
     limit = NO_LIMIT if study.max_per_person is None else study.max_per_person
     return {
         "study": study.pk, "annotator": annotator.pk, "wanted": wanted.n_ordinary, "have": list(wanted.have),
-        "n_gold": wanted.n_gold, "n_repeats": wanted.n_repeats, "window": window, "now": now, "until": lease_end(now),
+        "n_gold": wanted.n_gold, "n_repeats": wanted.n_repeats, "window": WINDOW, "now": now, "until": lease_end(now),
         "most_done": limit - wanted.n - len(wanted.have), "empty_before": now - timedelta(seconds=EMPTY_SECONDS),
     }  # fmt: skip
 

@@ -16,10 +16,10 @@ from django.db import connection
 from annotation.domain.queue_lanes import Range, lane_ranges
 from annotation.domain.queue_sql import CLAIM_POSTGRESQL, LOOK_SQLITE, NEXT_LANE
 from annotation.models import Participation, Slot
-from annotation.models.study import FIRST_WINDOW, QUEUE_KEYS
+from annotation.models.study import QUEUE_KEYS
 
+FIRST_WINDOW = 512
 LARGEST_WINDOW = 4096
-WIDEST_FIRST_WINDOW = 1024
 ENOUGH_LOOKED_AT = 512  # slots looked at after which a claim returns what it has rather than looking for more
 
 
@@ -32,11 +32,10 @@ class Stretch(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one look through the window gave."""
+    """What one look along the ring gave."""
 
     slot_ids: list[int]
     n_seen: int
-    n_needed: int  # up to the last that was taken, where enough was found
     has_more: bool
     reached: int
 
@@ -51,7 +50,6 @@ class Walk:
     until: datetime
     found: list[int] = field(default_factory=list)
     n_seen: int = 0
-    n_needed: int = 0
     window: int = FIRST_WINDOW
 
     @property
@@ -66,7 +64,6 @@ class Walk:
             look = look_once(self, stretch._replace(low=low))
             self.found += look.slot_ids
             self.n_seen += look.n_seen
-            self.n_needed += look.n_needed
             low, has_more = look.reached, look.has_more
             self.window = min(self.window * 8, LARGEST_WINDOW)
         return low if has_more else None
@@ -74,7 +71,7 @@ class Walk:
 
 def walk(place: Participation, wanted: int, *, epoch: int, now: datetime, until: datetime) -> list[int]:
     """Lease up to `wanted` slots to the person and move their place; the caller saves it."""
-    one = Walk(place, wanted, now, until, window=max(FIRST_WINDOW, place.queue_window))
+    one = Walk(place, wanted, now, until)
     ranges = lane_ranges(place)
     if place.queue_epoch != epoch:
         look_at_urgent(one, ranges, epoch)
@@ -83,8 +80,6 @@ def walk(place: Participation, wanted: int, *, epoch: int, now: datetime, until:
         walk_on(one, ranges)
         if not one.found and not was_at_beginning:
             walk_on(one, ranges)  # a whole lap, from the first lane
-    if one.found:
-        place.queue_window = fitting_window(one.n_needed, place.queue_window)
     return one.found
 
 
@@ -148,20 +143,20 @@ def look_once(one: Walk, stretch: Stretch) -> Look:
         "high": stretch.high, "window": one.window, "wanted": wanted,
     }  # fmt: skip
     if stretch.low >= stretch.high:
-        return Look([], 0, 0, False, stretch.high)
+        return Look([], 0, False, stretch.high)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(CLAIM_POSTGRESQL, values | {"until": one.until})
         else:
             cursor.execute(LOOK_SQLITE, values)
-        n_seen, last_seen, n_fit, last_fit, n_to_last, text = cursor.fetchone()
+        n_fresh, last_fresh, n_seen, last_seen, text = cursor.fetchone()
     ids = [int(part) for part in text.split(",")] if text else []
     if connection.vendor != "postgresql":
         lease_on_sqlite(ids, one)
-    if n_fit == wanted:
-        return Look(ids, n_seen, n_to_last, True, last_fit + 1)
+    if n_fresh == wanted:
+        return Look(ids, n_fresh, True, last_fresh + 1)
     has_more = n_seen == one.window
-    return Look(ids, n_seen, n_seen, has_more, last_seen + 1 if has_more else stretch.high)
+    return Look(ids, n_seen, has_more, last_seen + 1 if has_more else stretch.high)
 
 
 def lease_on_sqlite(ids: Sequence[int], one: Walk) -> None:
@@ -170,8 +165,3 @@ def lease_on_sqlite(ids: Sequence[int], one: Walk) -> None:
         Slot.objects.filter(id__in=ids).update(
             state=Slot.State.LEASED, annotator_id=one.place.user_id, lease_until=one.until
         )
-
-
-def fitting_window(n_needed: int, last: int) -> int:
-    """Two to four times what was needed, and three quarters of the last at least: one look then mostly does."""
-    return min(max(FIRST_WINDOW, 1 << (2 * n_needed).bit_length(), last * 3 // 4), WIDEST_FIRST_WINDOW)

@@ -33,7 +33,7 @@ def columns(model: type[Model], *names: str) -> tuple[str, ...]:
 
 USER_COLUMNS = columns(User, "id", "username", "password", "is_active", "is_superuser", "is_simulated", "role")
 STUDY_COLUMNS = columns(
-    Study, "id", "name", "slug", "state", "session_length", "n_items", "stimuli_digest", "locked_hash",
+    Study, "id", "name", "slug", "state", "session_length", "n_items", "number_key", "stimuli_digest", "locked_hash",
     "consent_version", "protocol", "version", "vocabulary_version", "vocabulary_mode",
     "queue_order", "max_per_person", "min_viewing_ms",
 )  # fmt: skip
@@ -46,7 +46,6 @@ PARTICIPATION_COLUMNS = columns(
     "n_done",
     "guideline_version",
     "consent_version",
-    "queue_window",
     "n_repeats",
     "session_from",
     "session_to",

@@ -14,10 +14,13 @@ from annotation.models.catalog import Feature, Image
 from annotation.models.people import Role
 
 QUEUE_KEYS = 2**31
-FIRST_WINDOW = 16  # slots that a claim looks through; most claims ask for five and need five
 
 
 def new_join_token() -> str:
+    return secrets.token_urlsafe(16)
+
+
+def new_number_key() -> str:
     return secrets.token_urlsafe(16)
 
 
@@ -109,6 +112,10 @@ class Study(models.Model):
     consent_text = models.TextField(blank=True)
     consent_version = models.CharField(max_length=12, default="1.0")
     join_token = models.CharField(max_length=40, unique=True, default=new_join_token)
+    number_key = models.CharField(
+        max_length=32, default=new_number_key, editable=False,
+        help_text="Of the numbers that browsers know slots and items by; answers on their way name them, so it stays.",
+    )  # fmt: skip
     locked_hash = models.CharField(max_length=64, blank=True)
     stimuli_digest = models.CharField(max_length=64, blank=True)
     launch_run = models.ForeignKey("Run", null=True, blank=True, on_delete=models.PROTECT, related_name="studies")
@@ -217,7 +224,6 @@ class Participation(models.Model):
     queue_position = models.BigIntegerField(default=0)
     queue_lane = models.IntegerField(null=True, blank=True, help_text="Empty: the next look begins at the first lane.")
     queue_epoch = models.IntegerField(default=0, help_text="Of the study, when urgent slots were last looked through.")
-    queue_window = models.IntegerField(default=FIRST_WINDOW, help_text="How many slots a look needs to find enough.")
     queue_empty_at = models.DateTimeField(null=True, blank=True, help_text="When a whole lap found nothing to claim.")
     joined_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
