@@ -16,6 +16,7 @@ from annotation.demo.runs import Say
 from annotation.demo.studies import INTRUDER, OPEN, SIMULATED
 from annotation.demo.visitor import Page, Visitor, WalkError
 from annotation.domain.protocols import protocol_of
+from annotation.domain.row_numbers import numbers_of
 from annotation.models import Dictionary, Feature, ReferenceItem, Run, Study
 
 N_ANSWERS = 3
@@ -88,14 +89,15 @@ def prepare(ada: Visitor, study: Study, say: Say) -> None:
         page = ada.post(f"{work}guideline/", {})
     if "/practice/" in page.url:
         config = page.embedded("player-config")
-        replies = [practise(ada, config, item) for item in config["items"]]
+        replies = [practise(ada, study, config, item) for item in config["items"]]
         require(all(reply["is_right"] for reply in replies), "An accepted practice answer was called wrong.")
         reason = replies[0]["reason"]
         say(f"annotator: consent, guideline, {len(replies)} practice items with feedback such as “{reason}”")
 
 
-def practise(ada: Visitor, config: dict[str, Any], item: dict[str, Any]) -> Any:
-    reference = ReferenceItem.objects.select_related("study").get(pk=item["item"])
+def practise(ada: Visitor, study: Study, config: dict[str, Any], item: dict[str, Any]) -> Any:
+    shown = numbers_of(study).practice.row_id(item["item"])
+    reference = ReferenceItem.objects.select_related("study").get(pk=shown)
     known = {name: answers[0] for name, answers in reference.accepted.items()}
     payload = known if protocol_of(reference.study).has_truth else answer_payload() | known
     return ada.post_json(config["urls"]["answers"], {"reference": item["item"], "payload": payload})

@@ -22,6 +22,7 @@ from annotation.domain.participation import (
 )
 from annotation.domain.player_keys import key_table
 from annotation.domain.practice import answered_ids, practice_items
+from annotation.domain.row_numbers import numbers_of
 from annotation.domain.stimuli import stimulus_for_player
 from annotation.models import Participation, Study
 from annotation.templatetags.prose import prose
@@ -52,9 +53,9 @@ def practice(request: HttpRequest, participation: Participation) -> HttpResponse
     """The player over the practice items that are not answered yet."""
     study = participation.study
     answered = answered_ids(participation)
-    items = practice_items(participation)
+    items, numbers = practice_items(participation), numbers_of(study).practice
     left = [
-        {"item": item.pk, "stimulus": stimulus_for_player(study=study, stimulus_id=item.stimulus_id)}
+        {"item": numbers.number(item.pk), "stimulus": stimulus_for_player(study=study, stimulus_id=item.stimulus_id)}
         for item in items
         if item.pk not in answered
     ]

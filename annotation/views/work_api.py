@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from annotation.domain.practice import Feedback, check_practice
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
+from annotation.domain.row_numbers import StudyNumbers, numbers_of
 from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player, stimulus_json
 from annotation.models import Participation, ReferenceItem, Slot, Study
 from annotation.views.access import signed_in_user
@@ -36,7 +38,7 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_CLAIMED:
         raise RequestError(_("'n' must be a number from 1 to %(most)s.") % {"most": MOST_CLAIMED})
     study = participation.study
-    have = ids_in(body, "have")
+    have = slots_in(body, "have", study)
     left = items_left(participation, n_held=len(have))
     wanted = n if left is None else min(n, left)
     slots = (
@@ -46,20 +48,34 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     )
     done, of = session_progress(participation)
     rest = {"done": done, "of": of, "lease_seconds": settings.LEASE_SECONDS, "study_state": study.state}
-    items = ", ".join(work_json(slot, study) for slot in slots)
+    numbers = numbers_of(study)
+    items = ", ".join(work_json(slot, study, numbers) for slot in slots)
     return HttpResponse(f'{{"items": [{items}], {json.dumps(rest)[1:]}', content_type="application/json")
 
 
-def work_json(slot: Slot, study: Study) -> str:
+def work_json(slot: Slot, study: Study, numbers: StudyNumbers) -> str:
     """One item as JSON, its stimulus as it was written once."""
     stimulus = stimulus_json(study.stimuli_digest, slot.item.stimulus_id)
-    return f'{{"slot": {slot.pk}, "item": {slot.item_id}, "stimulus": {stimulus}, "previous": null}}'
+    named, item = numbers.slots.number(slot.pk), numbers.items.number(slot.item_id)
+    return f'{{"slot": {named}, "item": {item}, "stimulus": {stimulus}, "previous": null}}'
+
+
+def slots_in(body: dict[str, Any], name: str, study: Study) -> list[int]:
+    """The ids of the slots that a list of numbers names."""
+    slots = numbers_of(study).slots
+    return [slots.row_id(number) for number in ids_in(body, name)]
+
+
+def item_in(body: dict[str, Any], study: Study) -> int:
+    return numbers_of(study).items.row_id(parse_id(body.get("item"), "item"))
 
 
 @require_POST
 @annotator_endpoint
 def answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
-    answer = parse_answer(body)
+    sent, numbers = parse_answer(body), numbers_of(participation.study)
+    slot = None if sent.slot is None else numbers.slots.row_id(sent.slot)
+    answer = replace(sent, item=numbers.items.row_id(sent.item), slot=slot)
     result = submit_answer(annotator=participation.user, study=participation.study, answer=answer)
     done, of = progress_after(participation, result.stored)
     return {"uuid": str(answer.uuid), "stored": result.stored, "done": done, "of": of}
@@ -69,11 +85,12 @@ def answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any
 @annotator_endpoint
 def history(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
     """The last answers with their items, to go back to after the page was closed."""
+    numbers = numbers_of(participation.study)
     return {
         "answers": [
             {
-                "slot": answer.slot_id,
-                "item": answer.item_id,
+                "slot": None if answer.slot_id is None else numbers.slots.number(answer.slot_id),
+                "item": numbers.items.number(answer.item_id),
                 "stimulus": stimulus_for_player(study=participation.study, stimulus_id=answer.stimulus_id),
                 "uuid": str(answer.uuid),
                 "payload": answer.payload,
@@ -88,7 +105,7 @@ def history(participation: Participation, body: dict[str, Any]) -> dict[str, Any
 def remarks(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
     remark = RemarkText(
         uuid=parse_uuid(body.get("uuid"), "uuid"),
-        item=parse_id(body.get("item"), "item"),
+        item=item_in(body, participation.study),
         kind=text_in(body, "kind"),
         text=text_in(body, "text"),
     )
@@ -101,7 +118,7 @@ def remarks(participation: Participation, body: dict[str, Any]) -> dict[str, Any
 def reports(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
     report = RemarkText(
         uuid=parse_uuid(body.get("uuid"), "uuid"),
-        item=parse_id(body.get("item"), "item"),
+        item=item_in(body, participation.study),
         kind="flag",
         text=text_in(body, "reason"),
     )
@@ -113,22 +130,22 @@ def reports(participation: Participation, body: dict[str, Any]) -> dict[str, Any
 @require_POST
 @annotator_endpoint
 def heartbeat(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
-    n_held = extend_leases(annotator=participation.user, slot_ids=ids_in(body, "slots"))
+    n_held = extend_leases(annotator=participation.user, slot_ids=slots_in(body, "slots", participation.study))
     return {"held": n_held, "study_state": participation.study.state}
 
 
 @require_POST
 @annotator_endpoint
 def release(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
-    return {"released": release_slots(annotator=participation.user, slot_ids=ids_in(body, "slots"))}
+    slots = slots_in(body, "slots", participation.study)
+    return {"released": release_slots(annotator=participation.user, slot_ids=slots)}
 
 
 @require_POST
 @annotator_endpoint
 def practice_answers(participation: Participation, body: dict[str, Any]) -> dict[str, Any]:
-    reference = ReferenceItem.objects.filter(
-        pk=parse_id(body.get("reference"), "reference"), study=participation.study
-    ).first()
+    asked = numbers_of(participation.study).practice.row_id(parse_id(body.get("reference"), "reference"))
+    reference = ReferenceItem.objects.filter(pk=asked, study=participation.study).first()
     payload = body.get("payload")
     if reference is None or not isinstance(payload, dict):
         raise RequestError(_("The answer names no practice item of this study, or has no payload."))

@@ -22,6 +22,7 @@ from annotation.domain.crowd_settings import change_recruitment
 from annotation.domain.practice import ask_anew
 from annotation.domain.queue import expire_leases
 from annotation.domain.retention import withdraw_answers
+from annotation.domain.row_numbers import numbers_of
 from annotation.models import Annotation, Item, Participation, Slot, Study, User
 from tests.factories import OpenStudy, make_annotator, make_open_study
 from tests.servers import TestDatabase, poll
@@ -141,11 +142,16 @@ def test_an_answer_to_a_paused_study_is_taken_and_nothing_more_is_given(ada: Bro
 
 def test_a_forged_item_is_refused_in_a_sentence(ada: Browser, here: OpenStudy) -> None:
     work = ada.claim()[0]
-    elsewhere = make_open_study("elsewhere", n_items=2).items[0]
-    never_shown = Item.objects.filter(study=here.study).exclude(pk=work["item"])[0]
-    for forged in (elsewhere.pk, 10**12, never_shown.pk):
-        status, reply = ada.send(answer_to(work, item=forged))
-        assert (status, list(reply)) == (422, ["error"])
+    elsewhere, numbers = make_open_study("elsewhere", n_items=2), numbers_of(here.study).items
+    never_shown = Item.objects.filter(study=here.study).exclude(pk=numbers.row_id(work["item"]))[0]
+    theirs = elsewhere.items[0].pk
+    nobodys = "The answer names an item that is not in this study."
+    not_this = "The answer was given to another stimulus than this item's; reload the page."
+    for forged, sentence in [
+        (numbers_of(elsewhere.study).items.number(theirs), nobodys), (numbers.number(theirs), nobodys),
+        (never_shown.pk, nobodys), (10**12, nobodys), (2**60, nobodys), (numbers.number(never_shown.pk), not_this),
+    ]:  # fmt: skip
+        assert ada.send(answer_to(work, item=forged)) == (422, {"error": sentence})
     for broken in (-1, "7", None, 2**70, True):
         assert ada.send(answer_to(work, item=broken))[0] == 422
     assert counts(ada.study) == (0, 0, 0)
@@ -169,7 +175,7 @@ def test_nobody_answers_for_another(ada: Browser, bob: Browser, here: OpenStudy)
     assert bob.send(forged)[0] == 200  # an answer is its sender's, whatever it says
     stored = Annotation.objects.get()
     assert (stored.annotator, stored.slot_id, stored.is_late_extra) == (bob.user, None, True)
-    assert Slot.objects.get(pk=work["slot"]).annotator == ada.user
+    assert Slot.objects.get(pk=numbers_of(here.study).slots.row_id(work["slot"])).annotator == ada.user
     assert ada.send(answer_to(work))[1]["stored"] == "new"
     stranger = Browser(here.study, make_annotator(make_open_study("elsewhere", n_items=2).study, "eve"))
     assert stranger.send(answer_to(work))[0] == 404
@@ -304,7 +310,8 @@ def test_a_full_disk_is_told_and_nothing_is_half_stored(ada: Browser, filler: No
             {"error": "The server's disk is full. Your answers are kept here and sent again; tell the researchers."},
         )
         assert counts(ada.study) == (0, 0, 0)
-        assert Slot.objects.get(pk=body["slot"]).state == Slot.State.LEASED
+        slot = numbers_of(ada.study).slots.row_id(body["slot"])
+        assert Slot.objects.get(pk=slot).state == Slot.State.LEASED
     assert ada.send(body)[1]["stored"] == "new"
     assert counts(ada.study) == (1, 1, 1)
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from annotation.domain.keyboards import clashes
 from annotation.domain.player_keys import RESERVED_KEYS, category_bindings, fixed_bindings
 from annotation.domain.protocols import PROTOCOLS
+from annotation.domain.row_numbers import numbers_of
 from annotation.domain.studies import DEFAULT_CATEGORIES
 from annotation.domain.work_sessions import remember
 from annotation.models import (
@@ -164,7 +165,8 @@ def test_a_remembered_session_of_somebody_else_does_not_count(here: OpenStudy, a
     remember(client.cookies["sessionid"].value, bob)
     status, reply = post(client, f"/work/{here.study.slug}/claim", {"n": 1, "have": []})
     assert status == 200
-    assert Slot.objects.get(pk=reply["items"][0]["slot"]).annotator_id == ada.pk
+    slot = numbers_of(here.study).slots.row_id(reply["items"][0]["slot"])
+    assert Slot.objects.get(pk=slot).annotator_id == ada.pk
 
 
 def test_somebody_signed_in_joins_as_themselves_once(here: OpenStudy) -> None:
@@ -368,9 +370,10 @@ def test_practice_tells_what_was_right_and_why(here: OpenStudy) -> None:
     client.post(f"/work/{here.study.slug}/consent/", {"agree": "yes"})
     client.post(f"/work/{here.study.slug}/guideline/")
     page = client.get(f"/work/{here.study.slug}/practice/")
-    assert [work["item"] for work in page.context["config"]["items"]] == [item.pk for item in here.practice]
+    shown = [work["item"] for work in page.context["config"]["items"]]
+    assert [numbers_of(here.study).practice.row_id(number) for number in shown] == [item.pk for item in here.practice]
     payload = {"patch_rating": 4, "image_rating": None, "category": "shape", "label": ""}
-    body = {"reference": here.practice[0].pk, "payload": payload}
+    body = {"reference": shown[0], "payload": payload}
     status, reply = post(client, f"/work/{here.study.slug}/practice/answers", body)
     assert status == 200
     assert reply == {
@@ -388,7 +391,9 @@ def test_practice_tells_what_was_right_and_why(here: OpenStudy) -> None:
         "sentence": "",
     }
     assert len(client.get(f"/work/{here.study.slug}/practice/").context["config"]["items"]) == 1
-    assert post(client, f"/work/{here.study.slug}/practice/answers", {"reference": 0, "payload": payload})[0] == 400
+    for forged in (0, here.practice[0].pk, 2**60):
+        body = {"reference": forged, "payload": payload}
+        assert post(client, f"/work/{here.study.slug}/practice/answers", body)[0] == 400
     assert PracticeAnswer.objects.count() == 1
 
 

@@ -26,6 +26,7 @@ from annotation.demo.runs import DemoError
 from annotation.demo.studies import SIMULATED
 from annotation.domain.explanations import ExplanationError
 from annotation.domain.protocols import options_of, protocol_of
+from annotation.domain.row_numbers import numbers_of
 from annotation.domain.simulated_judgements import Skill, judge_payload
 from annotation.domain.studies import StudyError
 from annotation.domain.study_file_checks import StudyFileError
@@ -179,20 +180,24 @@ def take_part(tour: Tour, studies: Pair) -> list[Path]:
             break
     page.wait_for_selector("body[data-state=showing][data-shown]")
     for number in range(N_ANSWERS):
-        item = studies.items[int(page.get_attribute("body", "data-shown") or 0)]
-        payload = payload_of(studies, item)
+        shown, payload = item_shown(page, studies)
         if number == 0:
             press_half(page, payload)
             pictures.append(tour.keep(page, study.protocol))
             page.reload()
             page.wait_for_selector("body[data-state=showing][data-shown]")
-            item = studies.items[int(page.get_attribute("body", "data-shown") or 0)]
-            payload = payload_of(studies, item)
+            shown, payload = item_shown(page, studies)
         send(page, payload)
-        page.wait_for_function("before => document.body.dataset.shown !== before", arg=str(item.pk))
+        page.wait_for_function("before => document.body.dataset.shown !== before", arg=shown)
     page.wait_for_function("() => !/[0-9]/.test(document.querySelector('[data-saved]').textContent)")
     page.context.close()
     return pictures
+
+
+def item_shown(page: Page, studies: Pair) -> tuple[str, dict[str, Any]]:
+    """The number that the page knows the item in hand by, and what somebody answers who knows the truth."""
+    shown = page.get_attribute("body", "data-shown") or "0"
+    return shown, payload_of(studies, studies.items[numbers_of(studies.opened).items.row_id(int(shown))])
 
 
 def payload_of(studies: Pair, item: Item) -> dict[str, Any]:
@@ -210,7 +215,7 @@ def practise(tour: Tour, page: Page, studies: Pair) -> list[Path]:
         page.wait_for_selector("body[data-mode=work]")
         return []
     shown = int(page.get_attribute("body", "data-shown") or 0)
-    send(page, payload_of(studies, studies.practice[shown]))
+    send(page, payload_of(studies, studies.practice[numbers_of(studies.opened).practice.row_id(shown)]))
     page.wait_for_selector("body[data-state=feedback]")
     is_first = shown == config_of(page)["items"][0]["item"]
     pictures = [tour.keep(page, "practice")] if is_first and studies.opened.protocol == PRACTISED else []

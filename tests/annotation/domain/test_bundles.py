@@ -244,6 +244,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 from annotation.domain.participation import join_study
+from annotation.domain.row_numbers import numbers_of
 from annotation.domain.studies import resume_study
 from annotation.models import ForeignItem, Participation, Study
 call_command("import_bundle", sent, user="sid")
@@ -268,7 +269,7 @@ post("answers", uuid=str(uuid.uuid4()), item=work["item"], slot=work["slot"], pa
      timing={"visible_ms": 4100})
 post("reports", uuid=str(uuid.uuid4()), item=work["item"], panel="images", cell=0, reason="it is private")
 call_command("export_bundle", study.slug, out=Path(back))
-print(ForeignItem.objects.get(item_id=work["item"]).key)
+print(ForeignItem.objects.get(item_id=numbers_of(study).items.row_id(work["item"])).key)
 """
 
 
