@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.protocols import Kind, Question, protocol_of, questions_of, validate
@@ -69,13 +70,13 @@ def settle_item(*, study: Study, judge: User, judgement: Judgement) -> Settled:
     with transaction.atomic():
         item = Item.objects.select_for_update().filter(pk=judgement.item, study=study).first()
         if item is None:
-            raise AnswerError("The verdict names an item that is not in this study.")
+            raise AnswerError(gettext("The verdict names an item that is not in this study."))
         sent = Verdict.objects.filter(uuid=judgement.uuid).first()
         if sent is not None:
             return Settled(replayed(sent, judge, item), "replayed")
         n_answers = Annotation.objects.filter(counted_answers(study), item=item).count()
         if not n_answers:
-            raise AnswerError("Nobody has answered this item yet; there is nothing to settle.")
+            raise AnswerError(gettext("Nobody has answered this item yet; there is nothing to settle."))
         last = Verdict.objects.filter(item=item, is_current=True).first()
         if last is not None:
             Verdict.objects.filter(pk=last.pk).update(is_current=False)
@@ -85,7 +86,7 @@ def settle_item(*, study: Study, judge: User, judgement: Judgement) -> Settled:
 
 def replayed(sent: Verdict, judge: User, item: Item) -> Verdict:
     if sent.judge_id != judge.pk or sent.item_id != item.pk:
-        raise AnswerError("The UUID of this verdict is already another verdict's; make a new one.")
+        raise AnswerError(gettext("The UUID of this verdict is already another verdict's; make a new one."))
     return sent
 
 

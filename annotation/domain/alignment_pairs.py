@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.sampling import (
     Barred,
     Drawn,
@@ -56,13 +58,17 @@ def pairs_of(digest: str) -> list[AlignedPair]:
         facts = artifact.json("alignment.json")
         lines = [json.loads(line) for line in artifact.path("pairs.jsonl").read_text().splitlines()]
     except ArtifactError as error:
-        raise SamplingError(f"The alignment {digest[:12]} cannot be read: {error}") from error
+        raise SamplingError(
+            _("The alignment %(digest)s cannot be read: %(error)s") % {"digest": digest[:12], "error": error}
+        ) from error
     found = {
         one.digest: one.pk
         for one in Dictionary.objects.filter(digest__in=[facts["dictionary_a"], facts["dictionary_b"]])
     }
     if len(found) < 2:
-        raise SamplingError(f"The alignment {digest[:12]} is of dictionaries that are not registered here.")
+        raise SamplingError(
+            _("The alignment %(digest)s is of dictionaries that are not registered here.") % {"digest": digest[:12]}
+        )
     first, second = found[facts["dictionary_a"]], found[facts["dictionary_b"]]
     ids = {side: feature_ids(side) for side in (first, second)}
     pairs = []
@@ -87,7 +93,7 @@ def alignment_sample(pairs: Sequence[AlignedPair], spec: SampleSpec, seed: int, 
     """As many pairs as features are asked for, in equal parts from (block, bin); a pair stands if both sides may."""
     if not pairs:
         raise SamplingError(
-            "The alignment has no pairs whose features are known; collect exemplars of both dictionaries."
+            _("The alignment has no pairs whose features are known; collect exemplars of both dictionaries.")
         )
     dictionaries = Dictionary.objects.filter(pk__in={pairs[0].dictionary, pairs[0].other_dictionary})
     rows = {row.id: row for row in load_rows(list(dictionaries), SampleSpec())}

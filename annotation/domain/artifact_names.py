@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext
+
 from annotation.models import Dictionary, ImageSet, Readout, VisionModel
 from workers.stages.configs import ConfigError
 
@@ -25,7 +27,9 @@ def with_digests(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def digest_of(value: Any, find: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"{value!r} names no artefact; write its name or its digest.")
+        raise ConfigError(
+            gettext("%(value)s names no artefact; write its name or its digest.") % {"value": repr(value)}
+        )
     text = value
     if text == "" or (len(text) == DIGEST_LENGTH and text.isalnum()):
         return text
@@ -36,21 +40,26 @@ def digest_of(value: Any, find: Any) -> str:
 def image_set_digest(name: str) -> str:
     found = ImageSet.objects.filter(name=name).first()
     if found is None:
-        raise ConfigError(f"There is no image set '{name}'; import_images makes one.")
+        raise ConfigError(gettext("There is no image set '%(name)s'; import_images makes one.") % {"name": name})
     return found.digest
 
 
 def vision_model_digest(name: str) -> str:
     found = VisionModel.objects.filter(name=name).first()
     if found is None:
-        raise ConfigError(f"There is no vision model '{name}'; register_model or train-model makes one.")
+        raise ConfigError(
+            gettext("There is no vision model '%(name)s'; register_model or train-model makes one.") % {"name": name}
+        )
     return found.digest
 
 
 def dictionary_digest(name: str) -> str:
     found = Dictionary.objects.filter(name=name)
     if len(found) != 1:
-        raise ConfigError(f"There are {len(found)} dictionaries called '{name}'; name one, or give its digest.")
+        raise ConfigError(
+            gettext("There are %(n)s dictionaries called '%(name)s'; name one, or give its digest.")
+            % {"n": len(found), "name": name}
+        )
     return found[0].digest
 
 
@@ -61,7 +70,9 @@ def readout_digest(name: str) -> str:
     if readout:
         found = found.filter(name=readout)
     if len(found) != 1:
-        raise ConfigError(f"There are {len(found)} readouts '{name}'; write MODEL/NAME of one.")
+        raise ConfigError(
+            gettext("There are %(n)s readouts '%(name)s'; write MODEL/NAME of one.") % {"n": len(found), "name": name}
+        )
     return found[0].digest
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from annotation.domain.queue_lanes import LANES
 from annotation.domain.studies import StudyError, log_event
@@ -32,7 +33,7 @@ def cohort_named(study: Study, name: str) -> Cohort:
     """The study's cohort of this name, made if there is none."""
     settled = " ".join(name.split())[:60]
     if not settled:
-        raise StudyError("Give the cohort a name.")
+        raise StudyError(gettext("Give the cohort a name."))
     cohort, _ = Cohort.objects.get_or_create(study=study, name=settled)
     return cohort
 
@@ -40,7 +41,7 @@ def cohort_named(study: Study, name: str) -> Cohort:
 def put_in_cohort(*, participation: Participation, cohort: Cohort | None) -> None:
     """A person is in one cohort or none; what is reserved for it is theirs from the next claim on."""
     if cohort is not None and cohort.study_id != participation.study_id:
-        raise StudyError("The cohort is of another study.")
+        raise StudyError(gettext("The cohort is of another study."))
     participation.cohort = cohort
     participation.queue_lane = None
     participation.save(update_fields=["cohort", "queue_lane"])
@@ -57,7 +58,7 @@ def form_cohort(*, cohort: Cohort, participations: Collection[int]) -> int:
 def assign_share(*, study: Study, share: float, to: Cohort | User, user: User | None) -> Assignment:
     """Reserve a share of the items that have open slots, drawn by the study's seed."""
     if not 0 < share <= 1:
-        raise StudyError("Reserve a share of the items above 0 and up to 1.")
+        raise StudyError(gettext("Reserve a share of the items above 0 and up to 1."))
     free = open_slots(study).order_by("item_id").values_list("item_id", flat=True).distinct()
     ids = list(free)
     rng = random.Random(f"{study.seed}/assignment/{study.assignments.count()}")
@@ -68,7 +69,9 @@ def assign_items(*, study: Study, items: Collection[int], to: Cohort | User, use
     """Reserve every open slot of these items that nobody else has reserved; raises StudyError if there are none."""
     cohort, person = (to, None) if isinstance(to, Cohort) else (None, to)
     if person is not None and not Participation.objects.filter(study=study, user=person).exists():
-        raise StudyError(f"{person.username} is not in this study; they join by its link first.")
+        raise StudyError(
+            gettext("%(username)s is not in this study; they join by its link first.") % {"username": person.username}
+        )
     with transaction.atomic():
         Study.objects.select_for_update().get(pk=study.pk)
         assignment = Assignment.objects.create(study=study, cohort=cohort, person=person, created_by=user)
@@ -77,7 +80,7 @@ def assign_items(*, study: Study, items: Collection[int], to: Cohort | User, use
             of_items = open_slots(study).filter(item_id__in=wanted[start : start + BATCH])
             assignment.n_slots += of_items.update(lane=F("lane") + assignment.pk * LANES)
         if assignment.n_slots == 0:
-            raise StudyError("None of these items has an open slot that is not reserved already.")
+            raise StudyError(gettext("None of these items has an open slot that is not reserved already."))
         assignment.save(update_fields=["n_slots"])
         begin_anew(study, assignment)
         log_event(study, user, "reserved", n_slots=assignment.n_slots, name=name_of(assignment))

@@ -17,6 +17,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.controls import EVERY_CONTROL
 from annotation.domain.stimuli import stimulus_record
 from annotation.domain.storage import artifact_store
@@ -74,7 +76,7 @@ class Described(NamedTuple):
 def blindness(study: Study, *, seed: int = 0) -> list[Figure]:
     """A figure per kind of control and statistic; raises BlindnessError where there is nothing to compare."""
     if not study.stimuli_digest:
-        raise BlindnessError("This study has no frozen stimuli yet; launch it first.")
+        raise BlindnessError(_("This study has no frozen stimuli yet; launch it first."))
     by_kind: dict[str, list[Described]] = {}
     for one in described_items(study):
         by_kind.setdefault(one.condition, []).append(one)
@@ -82,7 +84,8 @@ def blindness(study: Study, *, seed: int = 0) -> list[Figure]:
     kinds = [kind for kind in EVERY_CONTROL if len(by_kind.get(kind, [])) >= LEAST_ITEMS]
     if len(features) < LEAST_ITEMS or not kinds:
         raise BlindnessError(
-            f"There are too few items to compare: at least {LEAST_ITEMS} of features and of a control."
+            _("There are too few items to compare: at least %(least_items)s of features and of a control.")
+            % {"least_items": LEAST_ITEMS}
         )
     return [figure for kind in kinds for figure in figures_of(kind, by_kind[kind], features, seed)]
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.errands import ErrandError
 from workers.artifacts import canonical_json
 
@@ -101,12 +103,15 @@ def open_bundle(path: Path, kind: str) -> Opened:
         archive = zipfile.ZipFile(path)
         manifest = read_manifest(archive)
     except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, UnicodeDecodeError, EOFError) as error:
-        raise ErrandError("The file is no bundle of Vitrine, or was cut; fetch it again.") from error
+        raise ErrandError(_("The file is no bundle of Vitrine, or was cut; fetch it again.")) from error
     if manifest.get("kind") != kind:
-        words = {STUDY_KIND: "a study bundle", ANSWERS_KIND: "an answers bundle"}
-        raise ErrandError(f"The file is {words.get(str(manifest.get('kind')), 'something else')}, not {words[kind]}.")
+        words = {STUDY_KIND: _("a study bundle"), ANSWERS_KIND: _("an answers bundle")}
+        raise ErrandError(
+            _("The file is %(given)s, not %(wanted)s.")
+            % {"given": words.get(str(manifest.get("kind")), _("something else")), "wanted": words[kind]}
+        )
     if manifest.get("format") != FORMAT:
-        raise ErrandError("The bundle was made by another version of Vitrine; use the same version on both sites.")
+        raise ErrandError(_("The bundle was made by another version of Vitrine; use the same version on both sites."))
     check_entries(archive, manifest["files"])
     return Opened(archive, manifest)
 
@@ -134,14 +139,18 @@ def check_entries(archive: zipfile.ZipFile, files: Mapping[str, Any]) -> None:
     infos = [info for info in archive.infolist() if info.filename != MANIFEST]
     names = {info.filename for info in infos}
     if len(infos) != len(names) or names != set(files) or len(files) > MOST_FILES:
-        raise ErrandError("The bundle does not hold the files its manifest names; it was altered.")
+        raise ErrandError(_("The bundle does not hold the files its manifest names; it was altered."))
     for info in infos:
         if not NAMES.fullmatch(info.filename) or info.flag_bits & 1:
-            raise ErrandError(f"The bundle holds a file '{info.filename[:80]}', which no bundle has.")
+            raise ErrandError(
+                _("The bundle holds a file '%(filename)s', which no bundle has.") % {"filename": info.filename[:80]}
+            )
         if info.file_size != files[info.filename].get("size"):
-            raise ErrandError(f"The file '{info.filename}' of the bundle was altered.")
+            raise ErrandError(_("The file '%(filename)s' of the bundle was altered.") % {"filename": info.filename})
     if sum(info.file_size for info in infos) > MOST_BYTES:
-        raise ErrandError(f"The bundle is larger than {MOST_BYTES >> 30} GB, which is the most.")
+        raise ErrandError(
+            _("The bundle is larger than %(most_bytes)s GB, which is the most.") % {"most_bytes": MOST_BYTES >> 30}
+        )
 
 
 def verify(opened: Opened, progress: Callable[[int, int], None] = lambda n_done, n_wanted: None) -> None:
@@ -152,9 +161,11 @@ def verify(opened: Opened, progress: Callable[[int, int], None] = lambda n_done,
             with opened.archive.open(name) as file:
                 found = hash_of(file)
         except (zipfile.BadZipFile, EOFError, OSError) as error:
-            raise ErrandError(f"The file '{name}' of the bundle is damaged; fetch the bundle again.") from error
+            raise ErrandError(
+                _("The file '%(name)s' of the bundle is damaged; fetch the bundle again.") % {"name": name}
+            ) from error
         if found != entry.get("sha256"):
-            raise ErrandError(f"The file '{name}' of the bundle was altered.")
+            raise ErrandError(_("The file '%(name)s' of the bundle was altered.") % {"name": name})
         if number % 500 == 0:
             progress(number, len(files))
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import Count, Q
+from django.utils.translation import gettext as _
 
 from annotation import __version__
 from annotation.domain.bundle_files import STUDY_KIND, Entry, jsonl, pack
@@ -51,7 +52,7 @@ class Wanted(NamedTuple):
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     study, user = errand.study, errand.created_by
     if study is None or user is None:
-        raise ErrandError("The study is gone.")
+        raise ErrandError(_("The study is gone."))
     made = export_bundle(
         study=study, user=user, path=errand_folder(errand) / OUTPUT, per_item=errand.options.get("per_item"),
         progress=progress,
@@ -68,7 +69,7 @@ def export_bundle(
     require_launched(study)
     wanted = wanted_items(study, per_item)
     if not wanted:
-        raise ErrandError("Every judgement wanted is given; say how many per item are to be collected elsewhere.")
+        raise ErrandError(_("Every judgement wanted is given; say how many per item are to be collected elsewhere."))
     stimuli = frozen(study)
     bundle = Bundle.objects.create(
         direction=Bundle.Direction.SENT, study=study, key=secrets.token_hex(32), n_items=len(wanted), created_by=user
@@ -87,15 +88,20 @@ def export_bundle(
 
 def require_launched(study: Study) -> None:
     if study.state not in LAUNCHED or not study.stimuli_digest:
-        raise ErrandError(f"'{study.name}' is {study.state}; only a launched study has stimuli that can travel.")
+        raise ErrandError(
+            _("'%(name)s' is %(state)s; only a launched study has stimuli that can travel.")
+            % {"name": study.name, "state": study.get_state_display()}
+        )
     if study.origin != Study.Origin.HERE:
-        raise ErrandError(f"'{study.name}' came from elsewhere; make the bundle where the study was made.")
+        raise ErrandError(
+            _("'%(name)s' came from elsewhere; make the bundle where the study was made.") % {"name": study.name}
+        )
 
 
 def wanted_items(study: Study, per_item: int | None) -> list[Wanted]:
     """Items that somebody still has to judge. Items shown again to one person stay here: they need that person."""
     if per_item is not None and not 1 <= per_item <= MOST_PER_ITEM:
-        raise ErrandError(f"Ask for 1 to {MOST_PER_ITEM} judgements per item.")
+        raise ErrandError(_("Ask for 1 to %(most_per_item)s judgements per item.") % {"most_per_item": MOST_PER_ITEM})
     is_open = Q(slots__state=Slot.State.OPEN)
     rows = (
         Item.objects.filter(study=study, repeat_of=None).order_by("id").annotate(n_open=Count("slots", filter=is_open))

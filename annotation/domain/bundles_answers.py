@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from annotation import __version__
 from annotation.domain.bundle_files import ANSWERS_KIND, Entry, pack
@@ -29,7 +30,7 @@ OF_PERSON = ("consented_at", "consent_version", "guideline_version", "practised_
 
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     if errand.study is None:
-        raise ErrandError("The study is gone.")
+        raise ErrandError(_("The study is gone."))
     report = export_answers(study=errand.study, path=errand_folder(errand) / OUTPUT)
     Errand.objects.filter(pk=errand.pk).update(file_name=f"{errand.study.slug}.answers.zip")
     return report
@@ -39,7 +40,9 @@ def export_answers(*, study: Study, path: Path) -> dict[str, Any]:
     """Write the answers of a received study; the report says how many there are."""
     bundle = Bundle.objects.filter(study=study, direction=Bundle.Direction.RECEIVED).first()
     if bundle is None:
-        raise ErrandError(f"'{study.name}' was made here; its answers are exported, not sent back.")
+        raise ErrandError(
+            _("'%(name)s' was made here; its answers are exported, not sent back.") % {"name": study.name}
+        )
     answers = b"".join(line(row) for row in answer_rows(study))
     n_answers = answers.count(b"\n")
     facts = {

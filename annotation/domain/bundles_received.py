@@ -15,6 +15,8 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.bundle_files import STUDY_KIND, Opened, is_signed, open_bundle, verify
@@ -46,12 +48,14 @@ MOST_ITEMS = 200_000
 WEBP = (b"RIFF", b"WEBP")
 STIMULI = "stimuli/"
 T = TypeVar("T")
-MADE_ELSEWHERE = "The bundle's {part} is not as this version makes it; use the same version on both sites."
+MADE_ELSEWHERE = gettext_noop(
+    "The bundle's %(part)s is not as this version makes it; use the same version on both sites."
+)
 
 
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     if errand.created_by is None:
-        raise ErrandError("The person who asked for this is gone.")
+        raise ErrandError(_("The person who asked for this is gone."))
     study = import_bundle(path=input_path(errand), user=errand.created_by, progress=progress)
     Errand.objects.filter(pk=errand.pk).update(study=study)
     return {"study": study.slug, "n_items": study.n_items, "n_judgements": study.n_slots}
@@ -65,7 +69,7 @@ def import_bundle(*, path: Path, user: User | None, progress: Progress = lambda 
         uuid = uuid_of(manifest)
         refuse_known(uuid)
         if not is_signed(manifest, str(manifest.get("key", ""))):
-            raise ErrandError("The manifest of the bundle was altered; fetch the bundle again.")
+            raise ErrandError(_("The manifest of the bundle was altered; fetch the bundle again."))
         verify(opened, progress)
         check_pictures(opened)
         facts, items = checked("study.json", lambda: study_of(opened)), checked("items.jsonl", lambda: items_of(opened))
@@ -78,15 +82,17 @@ def uuid_of(manifest: Mapping[str, Any]) -> UUID:
     try:
         return UUID(str(manifest.get("bundle")))
     except ValueError as error:
-        raise ErrandError(MADE_ELSEWHERE.format(part="manifest")) from error
+        raise ErrandError(_(MADE_ELSEWHERE) % {"part": "manifest"}) from error
 
 
 def refuse_known(uuid: UUID) -> None:
     known = Bundle.objects.filter(uuid=uuid).select_related("study").first()
     if known is not None and known.direction == Bundle.Direction.SENT:
-        raise ErrandError(f"This bundle was made here, of '{known.study.name}'; it is for another site.")
+        raise ErrandError(
+            _("This bundle was made here, of '%(name)s'; it is for another site.") % {"name": known.study.name}
+        )
     if known is not None:
-        raise ErrandError(f"This bundle is here already, as '{known.study.name}'.")
+        raise ErrandError(_("This bundle is here already, as '%(name)s'.") % {"name": known.study.name})
 
 
 def checked(part: str, read: Callable[[], T]) -> T:
@@ -94,7 +100,7 @@ def checked(part: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except (KeyError, TypeError, ValueError, AttributeError, OptionError, AnswerError) as error:
-        raise ErrandError(MADE_ELSEWHERE.format(part=part)) from error
+        raise ErrandError(_(MADE_ELSEWHERE) % {"part": part}) from error
 
 
 def check_pictures(opened: Opened) -> None:
@@ -104,7 +110,7 @@ def check_pictures(opened: Opened) -> None:
             with opened.archive.open(name) as file:
                 head = file.read(12)
             if (head[:4], head[8:12]) != WEBP:
-                raise ErrandError(f"The file '{name}' of the bundle is no picture.")
+                raise ErrandError(_("The file '%(name)s' of the bundle is no picture.") % {"name": name})
 
 
 def study_of(opened: Opened) -> dict[str, Any]:

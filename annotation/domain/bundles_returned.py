@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from annotation.domain.answer_message import Answer, AnswerError, parse_answer, parse_moment, parse_uuid
 from annotation.domain.answers import submit_answer
@@ -69,7 +70,10 @@ def return_answers(
                     log_event(home, user, "answers returned", site=str(opened.manifest.get("site", ""))[:120], **report)
     if faults.n and not is_dry_run:
         first = faults.listed[0]
-        raise ErrandError(f"{faults.n} answers do not fit, so none was stored. Line {first['line']}: {first['error']}")
+        raise ErrandError(
+            gettext("%(n)s answers do not fit, so none was stored. Line %(line)s: %(error)s")
+            % {"n": faults.n, "line": first["line"], "error": first["error"]}
+        )
     return {"study": home.slug} | report | faults.as_report()
 
 
@@ -78,16 +82,21 @@ def home_of(opened: Opened, study: Study | None) -> Study:
     try:
         uuid = UUID(str(opened.manifest.get("bundle")))
     except ValueError as error:
-        raise ErrandError("The file is no answers bundle of Vitrine.") from error
+        raise ErrandError(gettext("The file is no answers bundle of Vitrine.")) from error
     bundle = Bundle.objects.filter(uuid=uuid, direction=Bundle.Direction.SENT).select_related("study").first()
     if bundle is None:
-        raise ErrandError("These answers belong to a bundle that was not made here.")
+        raise ErrandError(gettext("These answers belong to a bundle that was not made here."))
     if study is not None and bundle.study_id != study.pk:
-        raise ErrandError(f"These answers belong to '{bundle.study.name}', not to '{study.name}'.")
+        raise ErrandError(
+            gettext("These answers belong to '%(name)s', not to '%(other)s'.")
+            % {"name": bundle.study.name, "other": study.name}
+        )
     if not is_signed(opened.manifest, bundle.key):
-        raise ErrandError("The file was altered on its way; have it sent again.")
+        raise ErrandError(gettext("The file was altered on its way; have it sent again."))
     if unblinding_of(bundle.study) is not None:
-        raise ErrandError(f"'{bundle.study.name}' is unblinded; answers that come now would not be blind.")
+        raise ErrandError(
+            gettext("'%(name)s' is unblinded; answers that come now would not be blind.") % {"name": bundle.study.name}
+        )
     return bundle.study
 
 
@@ -99,17 +108,23 @@ def read_returned(opened: Opened, home: Study, faults: Faults) -> list[Returned]
         try:
             answers.append(returned_in(number, row, home))
         except (AnswerError, KeyError, TypeError, ValueError) as error:
-            faults.add(number, str(error) if isinstance(error, AnswerError) else "The line is not as a bundle has it.")
+            faults.add(
+                number, str(error) if isinstance(error, AnswerError) else gettext("The line is not as a bundle has it.")
+            )
             continue
         answer = answers[-1].answer
         if stimuli.get(answer.item) != answer.stimulus_id:
-            faults.add(number, f"Item {answer.item} of this study shows something else than what was judged.")
+            faults.add(
+                number,
+                gettext("Item %(item)s of this study shows something else than what was judged.")
+                % {"item": answer.item},
+            )
     return answers
 
 
 def returned_in(number: int, row: Mapping[str, Any], home: Study) -> Returned:
     if row["is_simulated"] and not home.is_simulated:
-        raise AnswerError("It was given by a program, and the study is for people.")
+        raise AnswerError(gettext("It was given by a program, and the study is for people."))
     raw = {"item": int(row["item"]), "slot": None} | {
         name: row[name]
         for name in ("uuid", "payload", "timing", "submitted_at", "stimulus_id", "protocol_version",
@@ -167,7 +182,7 @@ def store_remarks(opened: Opened, home: Study, people: dict[str, User], faults: 
     n_new = 0
     for row in rows:
         if str(row["item"]) not in items or row["kind"] not in Remark.Kind.values:
-            faults.add(NO_LINE, "A remark is not as a bundle has it.")
+            faults.add(NO_LINE, gettext("A remark is not as a bundle has it."))
             continue
         _, is_new = Remark.objects.get_or_create(
             uuid=parse_uuid(row["uuid"], "uuid"),

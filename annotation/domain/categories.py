@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext, gettext_noop
 
 from annotation.domain.player_keys import reserved_keys
 from annotation.domain.protocols import Protocol, protocol_of
@@ -20,7 +21,7 @@ from annotation.domain.studies import StudyError, log_event
 from annotation.models import Category, Study, User
 
 NAME_LENGTH = 60
-LOCKED = "This study was launched, and what annotators see is locked; make a new study instead."
+LOCKED = gettext_noop("This study was launched, and what annotators see is locked; make a new study instead.")
 
 
 class Branch(NamedTuple):
@@ -88,15 +89,17 @@ def taken_keys(rows: Sequence[Category], parent_id: int | None, besides: int | N
 def check_name(name: str, rows: Sequence[Category], besides: int | None = None) -> str:
     words = " ".join(name.split())
     if not 1 <= len(words) <= NAME_LENGTH:
-        raise StudyError(f"Give the category a name of 1 to {NAME_LENGTH} letters.")
+        raise StudyError(
+            gettext("Give the category a name of 1 to %(name_length)s letters.") % {"name_length": NAME_LENGTH}
+        )
     if any(row.name.casefold() == words.casefold() and row.pk != besides for row in rows):
-        raise StudyError(f"There is a category '{words}' already.")
+        raise StudyError(gettext("There is a category '%(words)s' already.") % {"words": words})
     return words
 
 
 def require_draft(study: Study) -> None:
     if study.state != Study.State.DRAFT:
-        raise StudyError(LOCKED)
+        raise StudyError(gettext(LOCKED))
 
 
 def add_category(*, study: Study, user: User | None, name: str, parent: Category | None = None) -> Category:
@@ -105,7 +108,9 @@ def add_category(*, study: Study, user: User | None, name: str, parent: Category
         rows = rows_for_change(study)
         words = check_name(name, rows)
         if parent is not None and parent.parent_id is not None:
-            raise StudyError(f"'{parent.name}' is inside another category; there are two levels.")
+            raise StudyError(
+                gettext("'%(name)s' is inside another category; there are two levels.") % {"name": parent.name}
+            )
         parent_id = parent.pk if parent else None
         category = Category.objects.create(
             study=study, name=words, parent=parent, position=len(rows),
@@ -136,7 +141,10 @@ def require_unused(study: Study, names: Iterable[str]) -> None:
     used = {name for item in study.reference_items.all() for name in item.accepted.get("category", [])}
     lost = sorted(used & set(names))
     if lost:
-        raise StudyError(f"A practice or gold item accepts '{lost[0]}'; change that item before the category.")
+        raise StudyError(
+            gettext("A practice or gold item accepts '%(lost)s'; change that item before the category.")
+            % {"lost": lost[0]}
+        )
 
 
 def set_key(*, category: Category, user: User | None, key: str) -> None:
@@ -144,9 +152,14 @@ def set_key(*, category: Category, user: User | None, key: str) -> None:
     with transaction.atomic():
         rows = rows_for_change(category.study)
         if key and key not in key_pool(protocol_of(category.study)):
-            raise StudyError(f"The key '{key}' is the player's own on some keyboard; choose one of the pool.")
+            raise StudyError(
+                gettext("The key '%(key)s' is the player's own on some keyboard; choose one of the pool.")
+                % {"key": key}
+            )
         if key and key in taken_keys(rows, category.parent_id, besides=category.pk):
-            raise StudyError(f"The key '{key}' is another category's; choose one that is free.")
+            raise StudyError(
+                gettext("The key '%(key)s' is another category's; choose one that is free.") % {"key": key}
+            )
         Category.objects.filter(pk=category.pk).update(key=key)
         log_event(category.study, user, "categories changed")
 
@@ -168,7 +181,7 @@ def place_category(*, category: Category, user: User | None, parent: Category | 
         if parent is not None:
             check_parent(category, parent, rows)
         if before is not None and before.parent_id != parent_id:
-            raise StudyError("A category is placed among those of its own level.")
+            raise StudyError(gettext("A category is placed among those of its own level."))
         category.parent_id = parent_id
         taken = taken_keys(rows, parent_id, besides=category.pk)
         if category.key in taken:
@@ -184,9 +197,14 @@ def place_category(*, category: Category, user: User | None, parent: Category | 
 
 def check_parent(category: Category, parent: Category, rows: Sequence[Category]) -> None:
     if parent.pk == category.pk or parent.parent_id is not None:
-        raise StudyError(f"'{category.name}' cannot go into '{parent.name}': there are two levels.")
+        raise StudyError(
+            gettext("'%(name)s' cannot go into '%(parent)s': there are two levels.")
+            % {"name": category.name, "parent": parent.name}
+        )
     if any(row.parent_id == category.pk for row in rows):
-        raise StudyError(f"'{category.name}' has categories inside it; move those out first.")
+        raise StudyError(
+            gettext("'%(name)s' has categories inside it; move those out first.") % {"name": category.name}
+        )
 
 
 def move_category(*, category: Category, user: User | None, by: int) -> None:
@@ -218,10 +236,18 @@ def check_categories(rows: Sequence[tuple[str, str]], protocol: Protocol) -> Non
     names, keys = [name.casefold() for name, _ in rows], [key for _, key in rows]
     for name, key in rows:
         if not (len(key) == 1 and key.isalpha() and key.isascii() and key.islower()):
-            raise StudyError(f"The key of '{name}' is '{key}'; it must be one letter from a to z.")
+            raise StudyError(
+                gettext("The key of '%(name)s' is '%(key)s'; it must be one letter from a to z.")
+                % {"name": name, "key": key}
+            )
         if key in reserved_keys(protocol):
-            raise StudyError(f"The key '{key}' of '{name}' is the player's own; choose another letter.")
+            raise StudyError(
+                gettext("The key '%(key)s' of '%(name)s' is the player's own; choose another letter.")
+                % {"key": key, "name": name}
+            )
         if keys.count(key) > 1:
-            raise StudyError(f"The key '{key}' is given to two categories; every category needs its own.")
+            raise StudyError(
+                gettext("The key '%(key)s' is given to two categories; every category needs its own.") % {"key": key}
+            )
         if names.count(name.casefold()) > 1:
-            raise StudyError(f"There are two categories '{name}'.")
+            raise StudyError(gettext("There are two categories '%(name)s'.") % {"name": name})

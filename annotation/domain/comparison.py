@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext_noop as _
+
 from annotation.domain.counterparts import hookpoints_compared
 from annotation.domain.dictionary_measures import BY_KEY, MEASURES, Measure
 from annotation.domain.features import block_of
@@ -15,7 +17,7 @@ from annotation.models import Dictionary, ImageSet, Run
 from workers.artifacts import ArtifactError
 
 MOST = 20
-TOGETHER = "all together"
+TOGETHER = _("all together")
 EVALUATION, ALIGNMENT = "evaluate-dictionary", "align-dictionaries"
 
 
@@ -157,8 +159,8 @@ def alignments_between(dictionaries: Sequence[Dictionary]) -> list[Alignment]:
 
 def matches(nulls: Mapping[str, Any], side: str) -> list[Match]:
     """Over all hookpoints: by decoder direction, and where it was measured by activations and by top images."""
-    records = {"max cosine of decoder directions": [one[side] for one in nulls.values()]}
-    for name in ("max Pearson correlation of activations", "max Jaccard of top images"):
+    records = {_("max cosine of decoder directions"): [one[side] for one in nulls.values()]}
+    for name in (_("max Pearson correlation of activations"), _("max Jaccard of top images")):
         kept = [one["activations"][name][side] for one in nulls.values() if "activations" in one]
         records |= {name: kept} if kept else {}
     return [match_of(name, kept) for name, kept in records.items()]

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db.models import Max, QuerySet, Sum
+from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_money import announced_hourly, money
 from annotation.domain.crowd_sessions import money_reserved
@@ -158,23 +159,29 @@ def pay_warnings(study: Study, recruitment: Recruitment, totals: CrowdTotals) ->
     minimum, announced = recruitment.minimum_hourly, announced_hourly(recruitment)
     if hourly is not None and is_enough and minimum is not None and hourly < minimum:
         warnings.append(
-            f"The median pay is {money(hourly, currency)} an hour, below your minimum of {money(minimum, currency)}: "
-            "raise the pay, shorten the sessions, or give bonuses."
+            _(
+                "The median pay is %(hourly)s an hour, below your minimum of %(least)s: raise the pay, shorten the "
+                "sessions, or give bonuses."
+            )
+            % {"hourly": money(hourly, currency), "least": money(minimum, currency)}
         )
     elif hourly is not None and is_enough and announced is not None and hourly < announced * Decimal("0.9"):
         warnings.append(
-            f"The median pay is {money(hourly, currency)} an hour, below the {money(announced, currency)} that the "
-            "announced minutes promise: sessions take longer than announced."
+            _(
+                "The median pay is %(hourly)s an hour, below the %(least)s that the announced minutes promise: "
+                "sessions take longer than announced."
+            )
+            % {"hourly": money(hourly, currency), "least": money(announced, currency)}
         )
     if announced is not None and minimum is not None and announced < minimum:
         warnings.append(
-            f"The announced pay is {money(announced, currency)} an hour, below your minimum of "
-            f"{money(minimum, currency)}."
+            _("The announced pay is %(hourly)s an hour, below your minimum of %(least)s.")
+            % {"hourly": money(announced, currency), "least": money(minimum, currency)}
         )
     if totals.left is not None and recruitment.spending_cap and totals.left < recruitment.spending_cap / 10:
         warnings.append(
-            f"{money(totals.left, currency)} of the spending cap is left for new sessions; beyond it nobody can "
-            "begin one."
+            _("%(left)s of the spending cap is left for new sessions; beyond it nobody can begin one.")
+            % {"left": money(totals.left, currency)}
         )
     return warnings
 

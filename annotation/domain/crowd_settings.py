@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_consent import settle_consent_version
 from annotation.domain.crowd_sessions import money_reserved
@@ -54,14 +55,16 @@ def check_recruitment(recruitment: Recruitment) -> None:
     codes = [getattr(recruitment, name) for name in CODES]
     for code in codes:
         if not CODE.fullmatch(code):
-            raise StudyError(f"The code '{code}' has to be 4 to 40 letters, digits, - or _.")
+            raise StudyError(_("The code '%(code)s' has to be 4 to 40 letters, digits, - or _.") % {"code": code})
     if len({code.casefold() for code in codes}) < len(codes):
-        raise StudyError("Two of the codes are the same; each way to end needs its own.")
+        raise StudyError(_("Two of the codes are the same; each way to end needs its own."))
     if not (recruitment.by_link or recruitment.by_invitation or recruitment.by_prolific):
-        raise StudyError("Leave at least one way in open.")
+        raise StudyError(_("Leave at least one way in open."))
     check_return_url(recruitment)
     if not CURRENCY.fullmatch(recruitment.currency):
-        raise StudyError(f"The currency '{recruitment.currency}' has to be three letters, such as GBP.")
+        raise StudyError(
+            _("The currency '%(currency)s' has to be three letters, such as GBP.") % {"currency": recruitment.currency}
+        )
     if recruitment.is_paid:
         check_pay(recruitment)
 
@@ -69,28 +72,31 @@ def check_recruitment(recruitment: Recruitment) -> None:
 def check_return_url(recruitment: Recruitment) -> None:
     address = urlsplit(recruitment.return_url)
     if address.scheme != "https" or not address.netloc or "CODE" not in recruitment.return_url:
-        raise StudyError("The address people return to begins with https:// and has CODE where the code belongs.")
+        raise StudyError(_("The address people return to begins with https:// and has CODE where the code belongs."))
 
 
 def check_pay(recruitment: Recruitment) -> None:
     if recruitment.amount <= 0:
-        raise StudyError("Say how much is paid, or choose that nothing is paid.")
+        raise StudyError(_("Say how much is paid, or choose that nothing is paid."))
     if not recruitment.announced_minutes:
-        raise StudyError("Say how many minutes a session takes: people who are paid need to know it before.")
+        raise StudyError(_("Say how many minutes a session takes: people who are paid need to know it before."))
     if recruitment.pay == Recruitment.Pay.HOUR and recruitment.by_prolific:
-        raise StudyError("Prolific pays a fixed reward for a session; choose pay per session.")
+        raise StudyError(_("Prolific pays a fixed reward for a session; choose pay per session."))
     per_session = recruitment.amount
     if recruitment.pay == Recruitment.Pay.HOUR:
         per_session = recruitment.amount * recruitment.announced_minutes / 60
     if recruitment.spending_cap is not None and recruitment.spending_cap < per_session:
-        raise StudyError("The spending cap does not reach for one session; raise it or leave it empty.")
+        raise StudyError(_("The spending cap does not reach for one session; raise it or leave it empty."))
 
 
 def check_cap(study: Study, recruitment: Recruitment) -> None:
     """A cap below what is already promised would be a wish, not a cap."""
     committed = money_spent(study) + money_reserved(study)
     if recruitment.spending_cap is not None and recruitment.spending_cap < committed:
-        raise StudyError(f"{committed:.2f} is spent or promised already; the cap cannot be less than that.")
+        raise StudyError(
+            _("%(committed)s is spent or promised already; the cap cannot be less than that.")
+            % {"committed": f"{committed:.2f}"}
+        )
 
 
 def money_left(study: Study, recruitment: Recruitment) -> Decimal | None:
@@ -113,7 +119,7 @@ def set_up_crowd(*, study: Study, user: User, values: Mapping[str, Any], session
 def change_session_length(study: Study, user: User, length: int) -> None:
     """For sessions that begin later; of a study under way it is a new version of the study."""
     if study.state == Study.State.CLOSED:
-        raise StudyError("This study is closed; its sessions have the length they had.")
+        raise StudyError(_("This study is closed; its sessions have the length they had."))
     if study.state == Study.State.DRAFT:
         change_study(study=study, user=user, values={"session_length": length})
     else:

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.protocols.rate_describe import INTERPRETABLE_FROM
 from annotation.domain.storage import artifact_store
 from annotation.domain.studies import StudyError
@@ -31,9 +33,11 @@ class Said(NamedTuple):
 def write_feature_set(*, study: Study) -> Artifact:
     """The features of a study with what most people said; raises StudyError for a blind one, or another protocol."""
     if study.protocol not in PURPOSES:
-        raise StudyError(f"The protocol {study.protocol} decides nothing about single features.")
+        raise StudyError(
+            _("The protocol %(protocol)s decides nothing about single features.") % {"protocol": study.protocol}
+        )
     if unblinding_of(study) is None:
-        raise StudyError(f"'{study.name}' is blind: close it and unblind it first.")
+        raise StudyError(_("'%(name)s' is blind: close it and unblind it first.") % {"name": study.name})
     said = answers_by_feature(study)
     features = Feature.objects.select_related("dictionary", "exemplar_set").in_bulk(sorted(said))
     rows = [row_of(features[pk], said[pk], study.protocol) for pk in sorted(said)]

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.models import Errand, Study, User
 
@@ -73,7 +74,9 @@ def store(path: Path, chunks: Iterable[bytes], limit: int) -> None:
             n_bytes += len(chunk)
             if n_bytes > limit:
                 path.unlink()
-                raise ErrandError(f"The file is larger than {limit // MEGABYTE} MB, which is the most; cut it.")
+                raise ErrandError(
+                    _("The file is larger than %(limit)s MB, which is the most; cut it.") % {"limit": limit // MEGABYTE}
+                )
             file.write(chunk)
 
 
@@ -84,7 +87,7 @@ def errand_folder(errand: Errand) -> Path:
 def input_path(errand: Errand) -> Path:
     path = errand_folder(errand) / INPUT
     if not path.is_file():
-        raise ErrandError("The file that was sent is no longer here; send it again.")
+        raise ErrandError(_("The file that was sent is no longer here; send it again."))
     return path
 
 
@@ -92,7 +95,7 @@ def output_path(errand: Errand) -> Path:
     """The file an errand made; raises ErrandError while there is none."""
     path = errand_folder(errand) / OUTPUT
     if errand.state != Errand.State.DONE or not path.is_file():
-        raise ErrandError("There is no file; ask for it again.")
+        raise ErrandError(_("There is no file; ask for it again."))
     return path
 
 
@@ -102,7 +105,7 @@ def confirm_errand(*, errand: Errand) -> None:
         state=Errand.State.QUEUED, is_dry_run=False, finished_at=None
     )
     if not changed:
-        raise ErrandError("This was not checked yet, or was done already.")
+        raise ErrandError(_("This was not checked yet, or was done already."))
 
 
 def work_off_errands() -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import Count, F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.domain.priorities import verdict
 from annotation.domain.quality import asks_for_verdicts
@@ -114,11 +115,14 @@ def exclude_annotator(*, study: Study, annotator: User, reason: str, user: User 
     """Leave out all of a person's answers; they get no more items, and what they hold goes to others."""
     place = Participation.objects.filter(study=study, user=annotator).first()
     if place is None:
-        raise StudyError(f"{annotator.annotator_code} is not in this study.")
+        raise StudyError(_("%(annotator_code)s is not in this study.") % {"annotator_code": annotator.annotator_code})
     with transaction.atomic():
         free = Participation.objects.filter(pk=place.pk, excluded_at=None)  # of two researchers at once, one decides
         if not free.update(excluded_at=timezone.now()):
-            raise StudyError(f"The answers of {annotator.annotator_code} are left out already.")
+            raise StudyError(
+                _("The answers of %(annotator_code)s are left out already.")
+                % {"annotator_code": annotator.annotator_code}
+            )
         give_back(Slot.objects.filter(study=study, annotator=annotator, state=Slot.State.LEASED))
         return exclude(study, answers_of(study, annotator), annotator, reason=reason, user=user)
 
@@ -134,10 +138,10 @@ def exclude(
 ) -> Exclusion:
     words = " ".join(reason.split())
     if not words or len(words) > 200:
-        raise StudyError("Give the reason in one sentence of at most 200 characters.")
+        raise StudyError(_("Give the reason in one sentence of at most 200 characters."))
     effect = effect_of(study=study, answers=answers)
     if effect.n_judgements == 0 and annotator is None:
-        raise StudyError("None of these answers counts now; there is nothing to leave out.")
+        raise StudyError(_("None of these answers counts now; there is nothing to leave out."))
     exclusion = Exclusion.objects.create(
         study=study, annotator=annotator, reason=words, effect=effect._asdict(), by=user
     )
@@ -169,7 +173,7 @@ def undo_exclusion(*, exclusion: Exclusion, user: User | None) -> int:
     with transaction.atomic():
         locked = Exclusion.objects.select_for_update(of=("self",)).select_related("study").get(pk=exclusion.pk)
         if locked.undone_at is not None:
-            raise StudyError("This was taken back already.")
+            raise StudyError(_("This was taken back already."))
         answers = Annotation.objects.filter(exclusion=locked)
         take_back(locked.study, answers)
         n = answers.update(excluded_reason="", exclusion=None)

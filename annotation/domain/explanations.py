@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.domain.labels import shown_annotations
 from annotation.models import Dictionary, Explanation, ExplanationSet, Feature, Study, User
@@ -49,18 +50,26 @@ def import_explanations(*, name: str, source: str, content: bytes, file_name: st
     """A new set from a file; raises ExplanationError, and then there is none."""
     suffix = next((end for end in FORMATS if file_name.lower().endswith(end)), None)
     if suffix is None:
-        raise ExplanationError(f"'{file_name}' is neither .csv nor .jsonl; write one explanation per row or line.")
+        raise ExplanationError(
+            _("'%(file_name)s' is neither .csv nor .jsonl; write one explanation per row or line.")
+            % {"file_name": file_name}
+        )
     if len(content) > MAX_BYTES:
-        raise ExplanationError(f"The file has {len(content) / 1e6:.0f} MB; {MAX_BYTES / 1e6:.0f} MB is the most.")
+        raise ExplanationError(
+            _("The file has %(n)s MB; %(max_bytes)s MB is the most.")
+            % {"n": f"{len(content) / 1e6:.0f}", "max_bytes": f"{MAX_BYTES / 1e6:.0f}"}
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ExplanationError("The file is not in UTF-8; save it as UTF-8 and try again.") from error
+        raise ExplanationError(_("The file is not in UTF-8; save it as UTF-8 and try again.")) from error
     raw = csv_rows(text) if FORMATS[suffix] == "csv" else jsonl_rows(text)
     names = dictionary_names()
     rows = [settled(line, values, names) for line, values in raw]
     if len(rows) > MAX_ROWS:
-        raise ExplanationError(f"The file has {len(rows)} rows; {MAX_ROWS} is the most.")
+        raise ExplanationError(
+            _("The file has %(n)s rows; %(max_rows)s is the most.") % {"n": len(rows), "max_rows": MAX_ROWS}
+        )
     return store(name, source, resolved(rows), user)
 
 
@@ -69,14 +78,20 @@ def csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     unknown = [column for column in reader.fieldnames or [] if column not in COLUMNS]
     if unknown or "text" not in (reader.fieldnames or []):
         what = f"has a column '{unknown[0]}'" if unknown else "has no column 'text'"
-        raise ExplanationError(f"The file {what}; the columns can be {', '.join(COLUMNS)}.")
+        raise ExplanationError(
+            _("The file %(what)s; the columns can be %(values)s.") % {"what": what, "values": ", ".join(COLUMNS)}
+        )
     try:
         for values in reader:
             if None in values:
-                raise ExplanationError(f"Row {reader.line_num} has more cells than there are columns.")
+                raise ExplanationError(
+                    _("Row %(line_num)s has more cells than there are columns.") % {"line_num": reader.line_num}
+                )
             yield reader.line_num, {name: value for name, value in values.items() if value not in {None, ""}}
     except csv.Error as error:
-        raise ExplanationError(f"Row {reader.line_num} is not CSV: {error}.") from error
+        raise ExplanationError(
+            _("Row %(line_num)s is not CSV: %(error)s.") % {"line_num": reader.line_num, "error": error}
+        ) from error
 
 
 def jsonl_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -86,12 +101,17 @@ def jsonl_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         try:
             values = json.loads(words)
         except json.JSONDecodeError as error:
-            raise ExplanationError(f"Row {line} is not JSON: {error.msg}.") from error
+            raise ExplanationError(
+                _("Row %(line)s is not JSON: %(msg)s.") % {"line": line, "msg": error.msg}
+            ) from error
         if not isinstance(values, dict):
-            raise ExplanationError(f"Row {line} is not a JSON object.")
+            raise ExplanationError(_("Row %(line)s is not a JSON object.") % {"line": line})
         unknown = sorted(set(values) - set(COLUMNS))
         if unknown:
-            raise ExplanationError(f"Row {line} has an entry '{unknown[0]}'; it can have {', '.join(COLUMNS)}.")
+            raise ExplanationError(
+                _("Row %(line)s has an entry '%(unknown)s'; it can have %(values)s.")
+                % {"line": line, "unknown": unknown[0], "values": ", ".join(COLUMNS)}
+            )
         yield line, values
 
 
@@ -107,23 +127,36 @@ def dictionary_names() -> dict[str, int | None]:
 def settled(line: int, values: Mapping[str, Any], names: Mapping[str, int | None]) -> Row:
     text = values.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise ExplanationError(f"Row {line} has no text.")
+        raise ExplanationError(_("Row %(line)s has no text.") % {"line": line})
     words = " ".join(text.split())
     if len(words) > MAX_TEXT:
-        raise ExplanationError(f"The text of row {line} has {len(words)} characters; {MAX_TEXT} is the most.")
+        raise ExplanationError(
+            _("The text of row %(line)s has %(n)s characters; %(max_text)s is the most.")
+            % {"line": line, "n": len(words), "max_text": MAX_TEXT}
+        )
     if "feature" in values:
         return Row(line, whole(values["feature"], "feature", line), words)
     missing = [name for name in ("dictionary", "hookpoint", "latent") if name not in values]
     if missing:
-        raise ExplanationError(f"Row {line} names no feature: give its number, or dictionary, hookpoint and latent.")
+        raise ExplanationError(
+            _("Row %(line)s names no feature: give its number, or dictionary, hookpoint and latent.") % {"line": line}
+        )
     name = str(values["dictionary"])
     dictionary = names.get(name)
     if dictionary is None:
-        why = "several dictionaries have this name; use the digest" if name in names else "there is no such dictionary"
-        raise ExplanationError(f"Row {line} names the dictionary '{name}': {why}.")
+        why = (
+            _("several dictionaries have this name; use the digest")
+            if name in names
+            else _("there is no such dictionary")
+        )
+        raise ExplanationError(
+            _("Row %(line)s names the dictionary '%(name)s': %(why)s.") % {"line": line, "name": name, "why": why}
+        )
     pole = whole(values.get("pole", 1), "pole", line)
     if pole not in {1, -1}:
-        raise ExplanationError(f"The pole of row {line} is {pole}; it can be 1 or -1.")
+        raise ExplanationError(
+            _("The pole of row %(line)s is %(pole)s; it can be 1 or -1.") % {"line": line, "pole": pole}
+        )
     return Row(
         line, FeatureKey(dictionary, str(values["hookpoint"]), whole(values["latent"], "latent", line), pole), words
     )
@@ -135,16 +168,22 @@ def whole(value: Any, name: str, line: int) -> int:
             raise ValueError
         number = int(value)
     except (TypeError, ValueError) as error:
-        raise ExplanationError(f"The {name} of row {line} is {value!r}; it must be a whole number.") from error
+        raise ExplanationError(
+            _("The %(name)s of row %(line)s is %(value)s; it must be a whole number.")
+            % {"name": name, "line": line, "value": repr(value)}
+        ) from error
     if not -1 <= number < 2**31:
-        raise ExplanationError(f"The {name} of row {line} is {number}; there is no such.")
+        raise ExplanationError(
+            _("The %(name)s of row %(line)s is %(number)s; there is no such.")
+            % {"name": name, "line": line, "number": number}
+        )
     return number
 
 
 def resolved(rows: Sequence[Row]) -> dict[int, str]:
     """Text by feature id; raises ExplanationError for a feature that is not there, or explained twice."""
     if not rows:
-        raise ExplanationError("The file has no explanations.")
+        raise ExplanationError(_("The file has no explanations."))
     by_key = features_by_key({row.feature for row in rows if isinstance(row.feature, FeatureKey)})
     numbers = {row.feature for row in rows if isinstance(row.feature, int)}
     known = known_numbers(sorted(numbers))
@@ -152,9 +191,11 @@ def resolved(rows: Sequence[Row]) -> dict[int, str]:
     for row in rows:
         feature = by_key.get(row.feature) if isinstance(row.feature, FeatureKey) else row.feature
         if feature is None or (isinstance(row.feature, int) and feature not in known):
-            raise ExplanationError(f"There is no such feature as row {row.line} names.")
+            raise ExplanationError(_("There is no such feature as row %(line)s names.") % {"line": row.line})
         if feature in texts:
-            raise ExplanationError(f"Row {row.line} explains feature {feature} a second time.")
+            raise ExplanationError(
+                _("Row %(line)s explains feature %(feature)s a second time.") % {"line": row.line, "feature": feature}
+            )
         texts[feature] = row.text
     return texts
 
@@ -182,12 +223,12 @@ def features_by_key(keys: Iterable[FeatureKey]) -> dict[FeatureKey, int]:
 def store(name: str, source: str, texts: Mapping[int, str], user: User | None) -> ExplanationSet:
     words = name.strip()
     if not words or len(words) > 120:
-        raise ExplanationError("Give the set a name of 1 to 120 characters.")
+        raise ExplanationError(_("Give the set a name of 1 to 120 characters."))
     if len(source) > 200:
-        raise ExplanationError("Say the source in at most 200 characters.")
+        raise ExplanationError(_("Say the source in at most 200 characters."))
     with transaction.atomic():
         if ExplanationSet.objects.filter(name=words).exists():
-            raise ExplanationError(f"There is a set '{words}' already; choose another name.")
+            raise ExplanationError(_("There is a set '%(words)s' already; choose another name.") % {"words": words})
         made = ExplanationSet.objects.create(name=words, source=source, created_by=user)
         Explanation.objects.bulk_create(
             (Explanation(explanation_set=made, feature_id=feature, text=text) for feature, text in texts.items()),
@@ -204,7 +245,8 @@ def explanations_from_labels(*, study: Study, name: str, user: User | None) -> E
         counts[feature][label] += 1
     if not counts:
         raise ExplanationError(
-            f"'{study.name}' has no labels to take: it must be closed and unblinded, and people must have written some."
+            _("'%(name)s' has no labels to take: it must be closed and unblinded, and people must have written some.")
+            % {"name": study.name}
         )
     texts = {feature: min(labels, key=lambda label: (-labels[label], label)) for feature, labels in counts.items()}
     return store(name, f"labels of the study '{study.name}'", texts, user)

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.domain.export_card import File, Seen, card_text, make_card
 from annotation.domain.export_columns import columns_for, export_rows
@@ -52,7 +53,10 @@ def export_study(
     rows written, now and then.
     """
     if file_format not in WRITERS:
-        raise ExportError(f"'{file_format}' is no export format; it can be {', '.join(sorted(WRITERS))}.")
+        raise ExportError(
+            _("'%(file_format)s' is no export format; it can be %(values)s.")
+            % {"file_format": file_format, "values": ", ".join(sorted(WRITERS))}
+        )
     folder.mkdir(parents=True, exist_ok=True)
     columns = columns_for(is_unblinded=unblinding_of(study) is not None)
     seen, last = Seen(columns, report), last_key(study, after)
@@ -94,7 +98,10 @@ def _write_text(path: Path, text: str) -> None:
 def request_export(*, study: Study, file_format: str, user: User, after: int = 0) -> ExportFile:
     """The row of an export that a worker of the queue `cpu` will write; wake the workers once it is committed."""
     if file_format not in WRITERS:
-        raise ExportError(f"'{file_format}' is no export format; it can be {', '.join(sorted(WRITERS))}.")
+        raise ExportError(
+            _("'%(file_format)s' is no export format; it can be %(values)s.")
+            % {"file_format": file_format, "values": ", ".join(sorted(WRITERS))}
+        )
     return ExportFile.objects.create(study=study, file_format=file_format, created_by=user, after=after)
 
 
@@ -158,5 +165,5 @@ def downloads_of(export: ExportFile) -> list[str]:
 def download_path(export: ExportFile, name: str) -> Path:
     """Raises ExportError for a name that is not one of the export's files, or a file that is gone."""
     if name not in downloads_of(export):
-        raise ExportError(f"This export has no file '{name}'; make it again.")
+        raise ExportError(_("This export has no file '%(name)s'; make it again.") % {"name": name})
     return Path(settings.EXPORT_ROOT) / export.path / name

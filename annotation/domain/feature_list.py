@@ -8,25 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from annotation.domain.keyset import Order
 from annotation.domain.labels import has_label
 from annotation.models import Dictionary, Feature
 
 ORDERS = {
-    "block": (Order("block"), "block, then number"),
-    "-density": (Order("density", True), "densest first"),
-    "density": (Order("density"), "rarest first"),
-    "-maximum": (Order("maximum", True), "largest maximum first"),
-    "maximum": (Order("maximum"), "smallest maximum first"),
-    "-images": (Order("n_images_active", True), "fires in most images first"),
-    "images": (Order("n_images_active"), "fires in fewest images first"),
-    "-prefix": (Order("prefix_share", True), "most on CLS and registers first"),
-    "prefix": (Order("prefix_share"), "least on CLS and registers first"),
+    "block": (Order("block"), _("block, then number")),
+    "-density": (Order("density", True), _("densest first")),
+    "density": (Order("density"), _("rarest first")),
+    "-maximum": (Order("maximum", True), _("largest maximum first")),
+    "maximum": (Order("maximum"), _("smallest maximum first")),
+    "-images": (Order("n_images_active", True), _("fires in most images first")),
+    "images": (Order("n_images_active"), _("fires in fewest images first")),
+    "-prefix": (Order("prefix_share", True), _("most on CLS and registers first")),
+    "prefix": (Order("prefix_share"), _("least on CLS and registers first")),
 }
-STATES = {"alive": "alive", "dead": "dead", "all": "all"}
+STATES = {"alive": _("alive"), "dead": _("dead"), "all": _("all")}
 POLES = {"positive": 1, "negative": -1}
-LABELLED = {"": "any", "yes": "labelled", "no": "not labelled"}
+LABELLED = {"": _("any"), "yes": _("labelled"), "no": _("not labelled")}
 COUNT_LIMIT = 1000
 
 
@@ -89,4 +91,4 @@ def range_condition(wanted: FeatureFilter) -> Q:
 def counted(rows: QuerySet[Feature], limit: int = COUNT_LIMIT) -> str:
     """How many, in words; counts no further than ``limit``."""
     n = rows.order_by()[: limit + 1].count()
-    return f"more than {limit:,}" if n > limit else f"{n:,}"
+    return gettext("more than %(limit)s") % {"limit": f"{limit:,}"} if n > limit else f"{n:,}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.utils.translation import gettext
 
 from annotation.models import Dictionary, ExemplarSet, Feature, ImageSet, Run
 from workers.artifacts import Artifact
@@ -47,8 +48,11 @@ def load_features(*, artifact: Artifact, run: Run | None) -> ExemplarSet:
     dictionary = Dictionary.objects.filter(digest=facts["dictionary"]).first()
     image_set = ImageSet.objects.filter(digest=facts["image_set"]).first()
     if dictionary is None or image_set is None:
-        missing = "a dictionary" if dictionary is None else "an image set"
-        raise FeatureLoadError(f"The exemplars {artifact.digest[:12]} are of {missing} that is not registered.")
+        missing = gettext("a dictionary") if dictionary is None else gettext("an image set")
+        raise FeatureLoadError(
+            gettext("The exemplars %(digest)s are of %(missing)s that is not registered.")
+            % {"digest": artifact.digest[:12], "missing": missing}
+        )
     with transaction.atomic():
         exemplar_set, _ = ExemplarSet.objects.get_or_create(
             digest=artifact.digest, defaults={"dictionary": dictionary, "image_set": image_set, "run": run}

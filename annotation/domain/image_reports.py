@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.domain.stimuli import stimulus_record
 from annotation.domain.studies import StudyError, log_event
@@ -24,7 +25,7 @@ WANTED = (Slot.State.OPEN, Slot.State.LEASED, Slot.State.WAITING)
 def hide_image(*, study: Study, image: Image, user: User) -> int:
     """Withdraw what is still wanted of the items that show the image; returns how many items."""
     if study.state == Study.State.CLOSED:
-        raise StudyError("This study is closed, and nothing of it is handed out any more.")
+        raise StudyError(_("This study is closed, and nothing of it is handed out any more."))
     items = items_with(study, image)
     n_withdrawn = 0
     with transaction.atomic():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from annotation.models import Image, ImageRoot, ImageSet, User
 from workers.artifacts import Artifact
@@ -33,18 +34,27 @@ class ImageSetFacts:
 
     def __post_init__(self) -> None:
         if not self.name or self.name != self.name.strip() or "/" in self.name:
-            raise ImageSetError(f"'{self.name}' cannot name an image set: give a word or two, without a slash.")
+            raise ImageSetError(
+                gettext("'%(name)s' cannot name an image set: give a word or two, without a slash.")
+                % {"name": self.name}
+            )
         if len(self.name) > LONGEST_NAME:
-            raise ImageSetError(f"The name '{self.name[:20]}…' is longer than {LONGEST_NAME} characters; shorten it.")
+            raise ImageSetError(
+                gettext("The name '%(name)s…' is longer than %(longest_name)s characters; shorten it.")
+                % {"name": self.name[:20], "longest_name": LONGEST_NAME}
+            )
         if self.visibility not in ImageSet.Visibility.values:
             choices = ", ".join(ImageSet.Visibility.values)
-            raise ImageSetError(f"The visibility '{self.visibility}' is unknown; give one of {choices}.")
+            raise ImageSetError(
+                gettext("The visibility '%(visibility)s' is unknown; give one of %(choices)s.")
+                % {"visibility": self.visibility, "choices": choices}
+            )
 
 
 def require_free_name(name: str) -> None:
     """Before hours of reading: refuse a name that is taken."""
     if ImageSet.objects.filter(name=name).exists():
-        raise ImageSetError(f"There is an image set '{name}' already; choose another name.")
+        raise ImageSetError(gettext("There is an image set '%(name)s' already; choose another name.") % {"name": name})
 
 
 @transaction.atomic
@@ -54,8 +64,11 @@ def register_image_set(*, artifact: Artifact, root: Path, facts: ImageSetFacts, 
     known = ImageSet.objects.filter(digest=artifact.digest).first()
     if known is not None:
         raise ImageSetError(
-            f"These very images are registered already, as '{known.name}'; if only their folder has moved, use "
-            "relink_images."
+            gettext(
+                "These very images are registered already, as '%(name)s'; if only their folder has moved, use "
+                "relink_images."
+            )
+            % {"name": known.name}
         )
     image_set = ImageSet.objects.create(
         name=facts.name,

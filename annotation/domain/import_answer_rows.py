@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.answer_message import AnswerError, parse_moment, parse_uuid
 from annotation.domain.errands import ErrandError
 from annotation.domain.import_tables import Faults, Line, RowError, flag_in, json_in, number_in, text_in
@@ -89,7 +91,9 @@ def read_answers(
             faults.add(line.number, str(error))
             continue
         if items.setdefault(item.key, item).place != item.place:
-            faults.add(line.number, f"The item '{item.key}' is of another feature than in an earlier line.")
+            faults.add(
+                line.number, _("The item '%(key)s' is of another feature than in an earlier line.") % {"key": item.key}
+            )
         n_repeated += answer.uuid in answers
         answers.setdefault(answer.uuid, answer)
     return Table(list(answers.values()), items, n_repeated)
@@ -99,7 +103,10 @@ def renamed(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, 
     """The row under our names."""
     missing = [theirs for theirs in mapping.values() if theirs not in values]
     if missing:
-        raise ErrandError(f"The table has no column '{missing[0]}'; it has {', '.join(values)}.")
+        raise ErrandError(
+            _("The table has no column '%(missing)s'; it has %(values)s.")
+            % {"missing": missing[0], "values": ", ".join(values)}
+        )
     taken = set(mapping.values())
     return {name: value for name, value in values.items() if name not in taken} | {
         ours: values[theirs] for ours, theirs in mapping.items()
@@ -118,10 +125,13 @@ def item_in(row: Mapping[str, Any]) -> ItemRow:
     made_up = " ".join(map(str, [*(place or ()), variant])).strip()
     key = text_in(row, "item", limit=200, default=made_up)
     if not key:
-        raise RowError("The line names neither an item nor a feature (dictionary, hookpoint, latent).")
+        raise RowError(_("The line names neither an item nor a feature (dictionary, hookpoint, latent)."))
     condition = text_in(row, "condition", default=Condition.REAL)
     if condition not in CONDITIONS:
-        raise RowError(f"The condition is '{condition}'; it can be {', '.join(Condition.values)}.")
+        raise RowError(
+            _("The condition is '%(condition)s'; it can be %(values)s.")
+            % {"condition": condition, "values": ", ".join(Condition.values)}
+        )
     return ItemRow(
         key, place, text_in(row, "stimulus", limit=64, default=""), condition,
         text_in(row, "stratum", limit=60, default=""), variant, text_in(row, "text", limit=500, default=""),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from workers.stages.configs import ImportDictionaryConfig, StageConfig
 from workers.stages.configs.importing import fingerprint, import_source
@@ -28,6 +29,10 @@ def importable() -> str:
     root = Path(settings.IMPORT_ROOT)
     names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".")) if root.is_dir() else []
     if not names:
-        return f"In the folder for imports, {root}, which is empty: copy the files there first."
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return f"In the folder for imports, {root}, which holds {', '.join(names[:MOST_SHOWN])}{more}."
+        return _("In the folder for imports, %(root)s, which is empty: copy the files there first.") % {"root": root}
+    more = _(" and %(n)s more") % {"n": len(names) - MOST_SHOWN} if len(names) > MOST_SHOWN else ""
+    return _("In the folder for imports, %(root)s, which holds %(values)s%(more)s.") % {
+        "root": root,
+        "values": ", ".join(names[:MOST_SHOWN]),
+        "more": more,
+    }

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.errands import ErrandError
 
 MOST_LINES = 2_000_000
@@ -50,16 +52,20 @@ def read_table(path: Path, file_name: str) -> Iterator[Line]:
     readers = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_jsonl, ".ndjson": read_jsonl}
     suffix = Path(file_name).suffix.lower()
     if suffix not in readers:
-        raise ErrandError(f"'{file_name}' is neither .csv nor .jsonl; save the table as one of them.")
+        raise ErrandError(
+            _("'%(file_name)s' is neither .csv nor .jsonl; save the table as one of them.") % {"file_name": file_name}
+        )
     try:
         for count, line in enumerate(readers[suffix](path), start=1):
             if count > MOST_LINES:
-                raise ErrandError(f"The table has more than {MOST_LINES:,} lines; cut it.")
+                raise ErrandError(
+                    _("The table has more than %(most_lines)s lines; cut it.") % {"most_lines": f"{MOST_LINES:,}"}
+                )
             yield line
     except UnicodeDecodeError as error:
-        raise ErrandError("The table is not UTF-8 text; save it as UTF-8.") from error
+        raise ErrandError(_("The table is not UTF-8 text; save it as UTF-8.")) from error
     except csv.Error as error:
-        raise ErrandError(f"The table cannot be read as CSV: {error}.") from error
+        raise ErrandError(_("The table cannot be read as CSV: %(error)s.") % {"error": error}) from error
 
 
 def read_csv(path: Path) -> Iterator[Line]:
@@ -71,12 +77,15 @@ def read_csv(path: Path) -> Iterator[Line]:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         names = [name.strip() for name in reader.fieldnames or []]
         if not names or len(set(names)) != len(names) or "" in names:
-            raise ErrandError("The first line of the table must name its columns, each once.")
+            raise ErrandError(_("The first line of the table must name its columns, each once."))
         reader.fieldnames = names
         for row in reader:
             extra = row.pop(None, None)
             if extra is not None or None in row.values():
-                raise ErrandError(f"Line {reader.line_num} has another number of columns than the first line.")
+                raise ErrandError(
+                    _("Line %(line_num)s has another number of columns than the first line.")
+                    % {"line_num": reader.line_num}
+                )
             if any(row.values()):
                 yield Line(reader.line_num, {name: without_apostrophe(value) for name, value in row.items()})
 
@@ -93,9 +102,9 @@ def read_jsonl(path: Path) -> Iterator[Line]:
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise ErrandError(f"Line {number} is not JSON.") from error
+                raise ErrandError(_("Line %(number)s is not JSON.") % {"number": number}) from error
             if not isinstance(row, dict):
-                raise ErrandError(f"Line {number} is not a JSON object with names and values.")
+                raise ErrandError(_("Line %(number)s is not a JSON object with names and values.") % {"number": number})
             yield Line(number, row)
 
 
@@ -104,15 +113,18 @@ def text_in(row: Mapping[str, Any], name: str, *, limit: int = 0, default: str |
     value = row.get(name)
     if value is None or value == "":
         if default is None:
-            raise RowError(f"There is no {name}.")
+            raise RowError(_("There is no %(name)s.") % {"name": name})
         return default
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise RowError(f"The {name} is {value!r}; it must be text.")
+        raise RowError(_("The %(name)s is %(value)s; it must be text.") % {"name": name, "value": repr(value)})
     text = str(value).strip()
     if "\x00" in text or (not text.isprintable() and "\n" not in text and "\t" not in text):
-        raise RowError(f"The {name} has characters that cannot be stored.")
+        raise RowError(_("The %(name)s has characters that cannot be stored.") % {"name": name})
     if limit and len(text) > limit:
-        raise RowError(f"The {name} has {len(text)} characters; {limit} is the most.")
+        raise RowError(
+            _("The %(name)s has %(n)s characters; %(limit)s is the most.")
+            % {"name": name, "n": len(text), "limit": limit}
+        )
     return text
 
 
@@ -121,14 +133,18 @@ def number_in(row: Mapping[str, Any], name: str, *, default: int | None = None) 
     value = row.get(name)
     if value is None or value == "":
         if default is None:
-            raise RowError(f"There is no {name}.")
+            raise RowError(_("There is no %(name)s.") % {"name": name})
         return default
     try:
         number = int(str(value).removesuffix(".0"))
     except ValueError:
-        raise RowError(f"The {name} is {value!r}; it must be a whole number.") from None
+        raise RowError(
+            _("The %(name)s is %(value)s; it must be a whole number.") % {"name": name, "value": repr(value)}
+        ) from None
     if not -(2**31) <= number < 2**31 or isinstance(value, bool):
-        raise RowError(f"The {name} is {value!r}; it must be a whole number.")
+        raise RowError(
+            _("The %(name)s is %(value)s; it must be a whole number.") % {"name": name, "value": repr(value)}
+        )
     return number
 
 
@@ -145,7 +161,7 @@ def flag_in(row: Mapping[str, Any], name: str, *, default: bool) -> bool:
     }
     word = str(row.get(name, "")).strip().lower()
     if word not in words:
-        raise RowError(f"The {name} is {word!r}; it can be true or false.")
+        raise RowError(_("The %(name)s is %(word)s; it can be true or false.") % {"name": name, "word": repr(word)})
     return words[word]
 
 
@@ -157,7 +173,7 @@ def json_in(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
-        raise RowError(f"The {name} is not JSON.") from None
+        raise RowError(_("The %(name)s is not JSON.") % {"name": name}) from None
     if not isinstance(parsed, dict):
-        raise RowError(f"The {name} must be a JSON object.")
+        raise RowError(_("The %(name)s must be a JSON object.") % {"name": name})
     return parsed

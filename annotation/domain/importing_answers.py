@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation import __version__
 from annotation.domain.elsewhere import stand_in_features
@@ -34,7 +35,7 @@ T = TypeVar("T")
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     user = errand.created_by
     if user is None:
-        raise ErrandError("The person who asked for this is gone.")
+        raise ErrandError(_("The person who asked for this is gone."))
     study = errand.study or draft_of(errand.options)
     lines = read_table(input_path(errand), errand.file_name)
     mapping = errand.options.get("mapping", {})
@@ -48,9 +49,9 @@ def draft_of(options: Mapping[str, Any]) -> Study:
     """A study that is not stored yet, as the form asks for it."""
     name, protocol = str(options.get("name", "")).strip()[:120], options.get("protocol", "")
     if not name:
-        raise ErrandError("Give the study that is to hold the answers a name.")
+        raise ErrandError(_("Give the study that is to hold the answers a name."))
     if protocol not in PROTOCOLS or not PROTOCOLS[protocol].panels:
-        raise ErrandError(f"'{protocol}' is no protocol whose answers can be imported.")
+        raise ErrandError(_("'%(protocol)s' is no protocol whose answers can be imported.") % {"protocol": protocol})
     study = Study(name=name, protocol=protocol, protocol_options=options.get("protocol_options") or {})
     try:
         study.protocol_version = protocol_of(study).version
@@ -65,11 +66,13 @@ def import_answers(
 ) -> dict[str, Any]:
     """Store what the table says in a new study, or in one made by an earlier import; says what was found."""
     if study.pk is not None and study.origin != Study.Origin.IMPORT:
-        raise ErrandError(f"'{study.name}' was made here; earlier answers go into a study of their own.")
+        raise ErrandError(
+            _("'%(name)s' was made here; earlier answers go into a study of their own.") % {"name": study.name}
+        )
     faults, scope = Faults(), study.name
     table = read_answers(lines, questions=questions_of(study), mapping=mapping, scope=scope, faults=faults)
     if not table.answers and not faults.n:
-        raise ErrandError("The table has no lines.")
+        raise ErrandError(_("The table has no lines."))
     check_once_each(table.answers, faults)
     known = known_answers(study, [answer.uuid for answer in table.answers])
     new = [answer for answer in table.answers if answer.uuid not in known]
@@ -77,7 +80,9 @@ def import_answers(
     report = report_of(table, new, features) | faults.as_report()
     if not is_dry_run:
         if faults.n:
-            raise ErrandError(f"{faults.n} lines are wrong, so nothing was stored; check the file again.")
+            raise ErrandError(
+                _("%(n)s lines are wrong, so nothing was stored; check the file again.") % {"n": faults.n}
+            )
         with transaction.atomic():
             store_all(study, user, table, new, features)
         report["study"] = study.slug
@@ -107,8 +112,12 @@ def check_once_each(answers: Iterable[EarlierAnswer], faults: Faults) -> None:
             continue
         first = seen.setdefault((answer.item, answer.annotator), answer.line)
         if first != answer.line:
-            who = f"'{answer.annotator}' answered item '{answer.item}'"
-            faults.add(answer.line, f"{who} in line {first} already; mark all but one with is_current = false.")
+            who = _("'%(annotator)s' answered item '%(item)s'") % {"annotator": answer.annotator, "item": answer.item}
+            faults.add(
+                answer.line,
+                _("%(who)s in line %(first)s already; mark all but one with is_current = false.")
+                % {"who": who, "first": first},
+            )
 
 
 def known_answers(study: Study, uuids: Iterable[UUID]) -> set[UUID]:
@@ -119,7 +128,7 @@ def known_answers(study: Study, uuids: Iterable[UUID]) -> set[UUID]:
             "uuid", "study_id", "study__name"
         ):
             if study_id != study.pk:
-                raise ErrandError(f"These answers are here already, in the study '{name}'.")
+                raise ErrandError(_("These answers are here already, in the study '%(name)s'.") % {"name": name})
             known.add(uuid)
     return known
 
@@ -182,7 +191,9 @@ def add_categories(study: Study, names: Iterable[str]) -> None:
     for position, name in enumerate(sorted(set(names) - set(known) - {""}), start=len(known)):
         key = next(free, None)
         if key is None:
-            raise ErrandError(f"The answers have more than {len(KEYS)} categories; that is more than a study can have.")
+            raise ErrandError(
+                _("The answers have more than %(n)s categories; that is more than a study can have.") % {"n": len(KEYS)}
+            )
         Category.objects.create(study=study, name=name, key=key, position=position)
 
 

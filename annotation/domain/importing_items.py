@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from annotation.domain.errands import ErrandError, Progress, input_path
 from annotation.domain.import_tables import Faults, Line, RowError, number_in, read_table, text_in
@@ -42,7 +43,7 @@ class Wanted(NamedTuple):
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     study, user = errand.study, errand.created_by
     if study is None or user is None:
-        raise ErrandError("The draft that was to have these items is gone.")
+        raise ErrandError(gettext("The draft that was to have these items is gone."))
     lines = read_table(input_path(errand), errand.file_name)
     return import_items(study=study, user=user, lines=lines, name=errand.file_name, is_dry_run=errand.is_dry_run)
 
@@ -64,10 +65,12 @@ def import_items(
         "dictionaries": sorted({one.dictionary for one, _ in found}),
     } | faults.as_report()  # fmt: skip
     if texts and len(texts) != len(found):
-        raise ErrandError("Some lines have a text and some have none; give every feature one, or none.")
+        raise ErrandError(gettext("Some lines have a text and some have none; give every feature one, or none."))
     if not is_dry_run:
         if faults.n:
-            raise ErrandError(f"{faults.n} lines are wrong, so nothing was changed; check the file again.")
+            raise ErrandError(
+                gettext("%(n)s lines are wrong, so nothing was changed; check the file again.") % {"n": faults.n}
+            )
         settle(study, user, [pk for _, pk in found], texts, name)
     return report
 
@@ -77,13 +80,16 @@ def read_wanted(lines: Iterable[Line], faults: Faults) -> list[Wanted]:
     for line in lines:
         unknown = sorted(set(line.values) - set(COLUMNS))
         if unknown:
-            raise ErrandError(f"The table has a column '{unknown[0]}'; it can have {', '.join(COLUMNS)}.")
+            raise ErrandError(
+                gettext("The table has a column '%(unknown)s'; it can have %(values)s.")
+                % {"unknown": unknown[0], "values": ", ".join(COLUMNS)}
+            )
         try:
             wanted.append(wanted_in(line))
         except RowError as error:
             faults.add(line.number, str(error))
     if not wanted and not faults.n:
-        raise ErrandError("The table has no lines.")
+        raise ErrandError(gettext("The table has no lines."))
     return wanted
 
 
@@ -91,7 +97,7 @@ def wanted_in(line: Line) -> Wanted:
     row = line.values
     pole = number_in(row, "pole", default=1)
     if pole not in (1, -1):
-        raise RowError(f"The pole is {pole}; it can be 1 or -1.")
+        raise RowError(gettext("The pole is %(pole)s; it can be 1 or -1.") % {"pole": pole})
     return Wanted(
         line.number, text_in(row, "dictionary", limit=120), text_in(row, "hookpoint", limit=60),
         number_in(row, "latent"), pole, text_in(row, "text", limit=TEXT_LENGTH, default=""),
@@ -107,11 +113,19 @@ def find_features(wanted: list[Wanted], faults: Faults) -> list[tuple[Wanted, in
         dictionary = dictionaries[one.dictionary]
         pk = ids.get((dictionary, one.hookpoint, one.latent, one.pole)) if dictionary else None
         if dictionary is None:
-            faults.add(one.line, f"There is no dictionary '{one.dictionary}' here, or more than one.")
+            faults.add(
+                one.line,
+                gettext("There is no dictionary '%(dictionary)s' here, or more than one.")
+                % {"dictionary": one.dictionary},
+            )
         elif pk is None:
-            faults.add(one.line, f"There is no feature {one.place}.")
+            faults.add(one.line, gettext("There is no feature %(place)s.") % {"place": one.place})
         elif pk in found:
-            faults.add(one.line, f"The feature {one.place} is in line {found[pk].line} already.")
+            faults.add(
+                one.line,
+                gettext("The feature %(place)s is in line %(line)s already.")
+                % {"place": one.place, "line": found[pk].line},
+            )
         else:
             found[pk] = one
     return [(one, pk) for pk, one in found.items()]
@@ -173,4 +187,6 @@ def explanation_set(texts: Mapping[int, str], name: str, user: User) -> Explanat
             return made
         if dict(existing.explanations.values_list("feature_id", "text")) == dict(texts):
             return existing
-    raise ErrandError(f"There are too many sets of explanations called '{name}'; rename the file.")
+    raise ErrandError(
+        gettext("There are too many sets of explanations called '%(name)s'; rename the file.") % {"name": name}
+    )

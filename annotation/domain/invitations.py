@@ -46,9 +46,12 @@ def invite(
     batch = " ".join(batch.split())[:60]
     wanted = [*settle_emails(study, emails), *([""] * n_anonymous)]
     if not 0 < len(wanted) <= MOST_AT_ONCE:
-        raise StudyError(f"{len(wanted)} invitations are asked for; it can be 1 to {MOST_AT_ONCE} at once.")
+        raise StudyError(
+            _("%(n)s invitations are asked for; it can be 1 to %(most_at_once)s at once.")
+            % {"n": len(wanted), "most_at_once": MOST_AT_ONCE}
+        )
     if expires_at is not None and expires_at <= timezone.now():
-        raise StudyError("The invitations would expire before they are sent; choose a later day.")
+        raise StudyError(_("The invitations would expire before they are sent; choose a later day."))
     with transaction.atomic():
         made = Invitation.objects.bulk_create(
             Invitation(study=study, email=email, batch=batch, expires_at=expires_at, created_by=user)
@@ -65,12 +68,12 @@ def settle_emails(study: Study, emails: Sequence[str]) -> list[str]:
         try:
             validate_email(email)
         except ValidationError as error:
-            raise StudyError(f"'{email}' is no e-mail address; nobody was invited.") from error
+            raise StudyError(_("'%(email)s' is no e-mail address; nobody was invited.") % {"email": email}) from error
     is_still_good = Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()))
     invited = Invitation.objects.filter(is_still_good, study=study, kind=Invitation.Kind.FIRST, email__in=settled)
     known = set(invited.values_list("email", flat=True))
     if settled and known.issuperset(settled):
-        raise StudyError("All of these addresses were invited before.")
+        raise StudyError(_("All of these addresses were invited before."))
     return [email for email in settled if email not in known]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.db.models import Model, Q, QuerySet
+from django.utils.translation import gettext
 
 SEPARATOR = "~"
 Row = TypeVar("Row", bound=Model)
@@ -62,7 +63,9 @@ def read_cursor(text: str) -> Cursor:
     try:
         return Cursor(float(value) if "." in value or "e" in value else int(value), int(pk))
     except ValueError as error:
-        raise CursorError("This address names a page that does not exist; begin again at the first page.") from error
+        raise CursorError(
+            gettext("This address names a page that does not exist; begin again at the first page.")
+        ) from error
 
 
 def keyset_page(rows: QuerySet[Row], order: Order, *, after: str = "", before: str = "", size: int = 24) -> Page[Row]:

@@ -11,6 +11,7 @@ import random
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.categories import locked_rows
@@ -63,7 +64,10 @@ def launch_study(*, study: Study, user: User | None) -> Run:
     with transaction.atomic():
         locked = Study.objects.select_for_update().get(pk=study.pk)
         if locked.state != Study.State.DRAFT:
-            raise StudyError(f"'{locked.name}' is {locked.state}; it was launched a moment ago.")
+            raise StudyError(
+                _("'%(name)s' is %(state)s; it was launched a moment ago.")
+                % {"name": locked.name, "state": locked.get_state_display()}
+            )
         run = create_run(stage=STAGE, config=config, user=user, title=f"stimuli of {study.name}")
         locked.state, locked.launch_run, locked.ineligible = Study.State.LAUNCHING, run, planned.ineligible
         locked.protocol_version = protocol_of(locked).version
@@ -85,7 +89,7 @@ def planned_study(study: Study) -> PlannedStudy:
     if protocol.name == "alignment":
         pairs = drawn_pairs(request)
         if not pairs:
-            raise StudyError("None of the pairs can be shown: loosen the rules of exclusion.")
+            raise StudyError(_("None of the pairs can be shown: loosen the rules of exclusion."))
         return PlannedStudy(plan_alignment(pairs, shares=shares, references=references, rng=rng), [])
     sample = sample_of(request)
     if not sample.drawn:
@@ -107,7 +111,9 @@ def planned_pairs(
     density = dict(Feature.objects.filter(pk__in=ids).values_list("pk", "density"))
     found = matched_pairs(sample.drawn, density, rng)
     if not found.pairs:
-        raise StudyError("No feature has a partner of another dictionary in its block and density band; ask for more.")
+        raise StudyError(
+            _("No feature has a partner of another dictionary in its block and density band; ask for more.")
+        )
     items = plan_pairs(found.pairs, shares=shares, references=references, rng=rng)
     return PlannedStudy(items, [{"feature": one.feature_id, "reason": NO_PARTNER} for one in found.alone])
 

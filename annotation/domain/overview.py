@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.feature_list import FeatureFilter, filtered_features
 from annotation.domain.keyset import Order
 from annotation.domain.visibility import visible_dictionaries, visible_image_sets
@@ -51,26 +53,46 @@ def main_job(user: User) -> list[Step]:
     """The steps from a folder of images to a study, and which of them are done."""
     return [
         Step(
-            "Import images", "A folder of images; its subfolders become the classes. The files stay where they are.",
-            visible_image_sets(user).exists(), "python manage.py import_images NAME FOLDER", "", "",
+            _("Import images"),
+            _("A folder of images; its subfolders become the classes. The files stay where they are."),
+            visible_image_sets(user).exists(),
+            "python manage.py import_images NAME FOLDER",
+            "",
+            "",
         ),
         Step(
-            "Register a vision model", "Any timm ViT, with weights of its own, from a file, or untrained.",
-            VisionModel.objects.exists(), "python manage.py register_model NAME --pretrained", "", "",
+            _("Register a vision model"),
+            _("Any timm ViT, with weights of its own, from a file, or untrained."),
+            VisionModel.objects.exists(),
+            "python manage.py register_model NAME --pretrained",
+            "",
+            "",
         ),
         Step(
-            "Train a dictionary", "It splits the model's activations into features.",
-            Dictionary.objects.exists(), "", "run-new", "?stage=train-dictionary",
+            _("Train a dictionary"),
+            _("It splits the model's activations into features."),
+            Dictionary.objects.exists(),
+            "",
+            "run-new",
+            "?stage=train-dictionary",
         ),
         Step(
-            "Collect exemplars", "One pass over the images finds those in which each feature fires most.",
-            ExemplarSet.objects.exists(), "", "run-new", "?stage=collect-exemplars",
+            _("Collect exemplars"),
+            _("One pass over the images finds those in which each feature fires most."),
+            ExemplarSet.objects.exists(),
+            "",
+            "run-new",
+            "?stage=collect-exemplars",
         ),
         Step(
-            "Start a study", "People say what they see in the features, blind to where these come from.",
-            Study.objects.exists(), "", "studies", "",
+            _("Start a study"),
+            _("People say what they see in the features, blind to where these come from."),
+            Study.objects.exists(),
+            "",
+            "studies",
+            "",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def features_to_show(dictionary: Dictionary) -> list[Feature]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
+from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_money import CENT
 from annotation.domain.studies import StudyError, log_event
@@ -66,7 +67,7 @@ def approve_pay(*, study: Study, user: User, participations: Iterable[int] | Non
 def refuse_pay(*, study: Study, user: User, participation: Participation, reason: str) -> int:
     """Approve nothing of what this person earned and nobody has approved; the reason is kept."""
     if not reason.strip():
-        raise StudyError("Say why the pay is refused; the reason is kept with it.")
+        raise StudyError(_("Say why the pay is refused; the reason is kept with it."))
     with transaction.atomic():
         earned = unsettled(study, Kind.EARNED, [participation.pk])
         PayEntry.objects.bulk_create(
@@ -85,11 +86,11 @@ def give_bonus(*, study: Study, user: User, participation: Participation, amount
     try:
         value = Decimal(amount).quantize(CENT)
     except InvalidOperation as error:
-        raise StudyError(f"'{amount}' is no amount; write it like 1.50.") from error
+        raise StudyError(_("'%(amount)s' is no amount; write it like 1.50.") % {"amount": amount}) from error
     if not value.is_finite() or not 0 < value <= LARGEST_BONUS:
-        raise StudyError(f"A bonus is more than 0 and at most {LARGEST_BONUS}.")
+        raise StudyError(_("A bonus is more than 0 and at most %(largest_bonus)s.") % {"largest_bonus": LARGEST_BONUS})
     if participation.study_id != study.pk:
-        raise StudyError("This person is not in this study.")
+        raise StudyError(_("This person is not in this study."))
     entry = PayEntry.objects.create(
         participation=participation, kind=Kind.BONUS, amount=value, note=reason.strip()[:200], by=user
     )

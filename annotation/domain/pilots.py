@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.domain.crowd_settings import copy_recruitment
 from annotation.domain.opening import by_side
@@ -30,7 +31,7 @@ COPIED = (
 def copy_study(*, source: Study, user: User | None, name: str, **changes: Any) -> Study:
     """A draft with the source's settings, guideline, categories, practice and gold; `changes` are fields of a study."""
     if not name.strip():
-        raise StudyError("Give the copy a name.")
+        raise StudyError(_("Give the copy a name."))
     values = {field: getattr(source, field) for field in COPIED} | changes
     with transaction.atomic():
         study = create_study(name=name.strip()[:120], user=user, **values)
@@ -68,15 +69,19 @@ def copy_categories(source: Study, study: Study) -> None:
 def make_pilot(*, study: Study, user: User | None) -> Study:
     """The pilot of a draft: its own features, six people on each, everything else as the draft has it."""
     if study.state != Study.State.DRAFT:
-        raise StudyError(f"'{study.name}' is {study.state}; a pilot comes before the launch.")
+        raise StudyError(
+            _("'%(name)s' is %(state)s; a pilot comes before the launch.") % {"name": study.name, "state": study.get_state_display()}
+        )
     if study.pilot_of_id is not None:
-        raise StudyError(f"'{study.name}' is a pilot itself.")
+        raise StudyError(_("'%(name)s' is a pilot itself.") % {"name": study.name})
     sampler = study.sampler | {"n_features": PILOT_FEATURES, "feature_ids": []}
     with transaction.atomic():
         Study.objects.select_for_update().get(pk=study.pk)  # two clicks make one pilot
         waiting = study.pilots.filter(state__in=[Study.State.DRAFT, Study.State.LAUNCHING]).first()
         if waiting is not None:
-            raise StudyError(f"'{waiting.name}' is made already and not open yet; launch that one.")
+            raise StudyError(
+                _("'%(name)s' is made already and not open yet; launch that one.") % {"name": waiting.name}
+            )
         n = study.pilots.count()
         name = f"Pilot of {study.name}" if n == 0 else f"Pilot {n + 1} of {study.name}"
         pilot = copy_study(

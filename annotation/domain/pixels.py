@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from annotation.domain.storage import ImageMissingError, image_path, mask_path
 from annotation.models import Image, VisionModel
@@ -54,9 +55,15 @@ def mask_file(*, image: Image, framing: str, size: int) -> Path:
 
 def check(framing: str, size: int) -> str:
     if not FRAMING.fullmatch(framing):
-        raise FramingError(f"There is no framing '{framing}'; ask for whole, square, center-N or squash-N.")
+        raise FramingError(
+            gettext("There is no framing '%(framing)s'; ask for whole, square, center-N or squash-N.")
+            % {"framing": framing}
+        )
     if size not in SIZES:
-        raise FramingError(f"There is no size {size}; the sizes are {', '.join(map(str, SIZES))}.")
+        raise FramingError(
+            gettext("There is no size %(size)s; the sizes are %(values)s.")
+            % {"size": size, "values": ", ".join(map(str, SIZES))}
+        )
     return framing
 
 

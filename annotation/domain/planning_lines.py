@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext
+
 from annotation.domain.controls import Cell
 from annotation.domain.features import pole_file_name
 from annotation.domain.planning_items import PlannedItem
@@ -30,7 +32,9 @@ def write_plan(study: Study, items: Sequence[PlannedItem]) -> WrittenPlan:
     features = features_of(items)
     image_sets = {feature.exemplar_set.image_set.digest for feature in features.values()}
     if len(image_sets) != 1:
-        raise StudyError("The sampled features have exemplars on several image sets; sample dictionaries of one.")
+        raise StudyError(
+            gettext("The sampled features have exemplars on several image sets; sample dictionaries of one.")
+        )
     sources = sorted({source_of(feature) for feature in features.values()})
     places = {pk: (sources.index(source_of(feature)), feature.latent) for pk, feature in features.items()}
     builder = protocol_of(study).builder

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.domain.studies import StudyError, log_event
 from annotation.domain.study_editing import require_draft
@@ -30,16 +32,46 @@ class Field(NamedTuple):
 
 
 FIELDS = (
-    Field("hypotheses", "Hypotheses", "text", "One per line. Say which figure decides each, and in which direction."),
-    Field("primary", "Primary figure", "text", "The one number the study stands or falls with."),
-    Field("n_judgements", "Judgements", "whole", "How many will be collected."),
-    Field("n_annotators", "Annotators", "whole", "How many people, at least."),
-    Field("min_gold_share", "Exclude below this share of gold right", "share", "0.8 excludes who gets less than 80 %."),
-    Field("min_median_seconds", "Exclude below this median time per item, s", "whole"),
-    Field("max_same_share", "Exclude above this share of one and the same answer", "share"),
-    Field("other_exclusions", "Other exclusions", "text", "Each with the reason that will be given for it."),
-    Field("stopping", "Stopping rule", "text", "When data taking ends, and who looks at what before."),
-    Field("analysis", "Analysis", "text", "What is left out, what is corrected for, what counts as a result."),
+    Field(
+        "hypotheses",
+        gettext_noop("Hypotheses"),
+        "text",
+        gettext_noop("One per line. Say which figure decides each, and in which direction."),
+    ),
+    Field(
+        "primary",
+        gettext_noop("Primary figure"),
+        "text",
+        gettext_noop("The one number the study stands or falls with."),
+    ),
+    Field("n_judgements", gettext_noop("Judgements"), "whole", gettext_noop("How many will be collected.")),
+    Field("n_annotators", gettext_noop("Annotators"), "whole", gettext_noop("How many people, at least.")),
+    Field(
+        "min_gold_share",
+        gettext_noop("Exclude below this share of gold right"),
+        "share",
+        gettext_noop("0.8 excludes who gets less than 80 %."),
+    ),
+    Field("min_median_seconds", gettext_noop("Exclude below this median time per item, s"), "whole"),
+    Field("max_same_share", gettext_noop("Exclude above this share of one and the same answer"), "share"),
+    Field(
+        "other_exclusions",
+        gettext_noop("Other exclusions"),
+        "text",
+        gettext_noop("Each with the reason that will be given for it."),
+    ),
+    Field(
+        "stopping",
+        gettext_noop("Stopping rule"),
+        "text",
+        gettext_noop("When data taking ends, and who looks at what before."),
+    ),
+    Field(
+        "analysis",
+        gettext_noop("Analysis"),
+        "text",
+        gettext_noop("What is left out, what is corrected for, what counts as a result."),
+    ),
 )
 NEEDED = ("hypotheses", "n_judgements", "stopping")
 
@@ -49,24 +81,36 @@ def settle(values: Mapping[str, Any]) -> dict[str, Any]:
     known = {field.name: field for field in FIELDS}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise StudyError(f"A pre-registration has no line '{unknown[0]}'; it has {', '.join(known)}.")
+        raise StudyError(
+            _("A pre-registration has no line '%(unknown)s'; it has %(values)s.")
+            % {"unknown": unknown[0], "values": ", ".join(known)}
+        )
     settled = {name: settled_value(known[name], value) for name, value in values.items() if value not in (None, "")}
-    missing = [known[name].label for name in NEEDED if settled and name not in settled]
+    missing = [_(known[name].label) for name in NEEDED if settled and name not in settled]
     if missing:
-        raise StudyError(f"A pre-registration needs {', '.join(missing).lower()}.")
+        raise StudyError(_("A pre-registration needs %(values)s.") % {"values": ", ".join(missing).lower()})
     return settled
 
 
 def settled_value(field: Field, value: Any) -> Any:
     if field.kind == "text":
         if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-            raise StudyError(f"{field.label} must be a text of at most {LONGEST_TEXT} characters.")
+            raise StudyError(
+                _("%(label)s must be a text of at most %(longest_text)s characters.")
+                % {"label": _(field.label), "longest_text": LONGEST_TEXT}
+            )
         return value.strip()
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if field.kind == "whole" and not (is_number and value == int(value) and 1 <= value < 2**31):
-        raise StudyError(f"{field.label} is {value!r}; it must be a whole number from 1.")
+        raise StudyError(
+            _("%(label)s is %(value)s; it must be a whole number from 1.")
+            % {"label": _(field.label), "value": repr(value)}
+        )
     if field.kind == "share" and not (is_number and 0 <= value <= 1):
-        raise StudyError(f"{field.label} is {value!r}; it must be a share from 0 to 1.")
+        raise StudyError(
+            _("%(label)s is %(value)s; it must be a share from 0 to 1.")
+            % {"label": _(field.label), "value": repr(value)}
+        )
     return int(value) if field.kind == "whole" else float(value)
 
 
@@ -88,7 +132,9 @@ class Line(NamedTuple):
 def lines_of(study: Study) -> list[Line]:
     """What is registered, in the order of the form."""
     return [
-        Line(field.label, study.preregistration[field.name]) for field in FIELDS if field.name in study.preregistration
+        Line(_(field.label), study.preregistration[field.name])
+        for field in FIELDS
+        if field.name in study.preregistration
     ]
 
 
@@ -104,12 +150,21 @@ def count_departures(study: Study) -> list[str]:
     n_given, n_people = study.n_slots_done, active_annotators(study)
     wanted = registered["n_judgements"]
     if study.state == Study.State.CLOSED and n_given < NEARLY * wanted:
-        found.append(f"{n_given} judgements were collected; {wanted} were registered.")
+        found.append(
+            _("%(n_given)s judgements were collected; %(wanted)s were registered.")
+            % {"n_given": n_given, "wanted": wanted}
+        )
     if n_given > wanted / NEARLY:
-        found.append(f"{n_given} judgements were collected, more than the {wanted} registered.")
+        found.append(
+            _("%(n_given)s judgements were collected, more than the %(wanted)s registered.")
+            % {"n_given": n_given, "wanted": wanted}
+        )
     least = registered.get("n_annotators", 0)
     if study.state == Study.State.CLOSED and n_people < least:
-        found.append(f"{n_people} people judged; at least {least} were registered.")
+        found.append(
+            _("%(n_people)s people judged; at least %(least)s were registered.")
+            % {"n_people": n_people, "least": least}
+        )
     return found
 
 
@@ -131,7 +186,7 @@ def exclusion_departures(study: Study) -> list[str]:
         name for name in ("min_gold_share", "min_median_seconds", "max_same_share") if name in study.preregistration
     ]
     return [
-        f"{n} answers are excluded because '{reason}', which was not registered."
+        _("%(n)s answers are excluded because '%(reason)s', which was not registered.") % {"n": n, "reason": reason}
         for reason, n in rows
         if reason.casefold() not in registered and not is_registered_rule(reason, rules)
     ]
@@ -150,6 +205,15 @@ def version_departures(study: Study) -> list[str]:
     found = []
     for version in study.versions.order_by("id"):
         what = ", ".join(change[0] for change in version.changes)
-        after = f"after {version.n_answers_before} answers"
-        found.append(f"Version {version.version} ({version.kind}) changed {what} {after}: {version.reason}")
+        after = _("after %(n_answers_before)s answers") % {"n_answers_before": version.n_answers_before}
+        found.append(
+            _("Version %(version)s (%(kind)s) changed %(what)s %(after)s: %(reason)s")
+            % {
+                "version": version.version,
+                "kind": _(version.kind),
+                "what": what,
+                "after": after,
+                "reason": version.reason,
+            }
+        )
     return found

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 Z = 1.959964
 RUBBER_STAMP_MS = 500  # median over at least five items: Potato's telemetry
 FEW = 5
@@ -167,28 +169,37 @@ def rubber_stamp(one: Measures) -> Signal | None:
     median = one.median_seconds
     if median is None or len(one.visible_ms) < FEW or 1000 * median >= RUBBER_STAMP_MS:
         return None
-    return Signal("rubber stamp", f"Half of the items were looked at for less than {median:.1f} s.")
+    return Signal(
+        _("rubber stamp"),
+        _("Half of the items were looked at for less than %(median)s s.") % {"median": f"{median:.1f}"},
+    )
 
 
 def straight_lining(one: Measures) -> Signal | None:
     share = one.commonest_share
     if share is None or one.answers.total() < STRAIGHT_FROM or share < STRAIGHT_SHARE:
         return None
-    return Signal("straight-lining", f"{percent(share)} of the answers are the same.")
+    return Signal(_("straight-lining"), _("%(percent)s of the answers are the same.") % {"percent": percent(share)})
 
 
 def poor_checks(one: Measures) -> Signal | None:
     checks = Share(sum(one.checks), len(one.checks))
     if checks.of < FEW or checks.high >= CHECKS_BELOW:
         return None
-    return Signal("checks", f"{checks.right} of {checks.of} gold and catch items right: clearly below 80 %.")
+    return Signal(
+        _("checks"),
+        _("%(right)s of %(of)s gold and catch items right: clearly below 80 %%.")
+        % {"right": checks.right, "of": checks.of},
+    )
 
 
 def disagreement(one: Measures) -> Signal | None:
     if one.n_compared < AGREEMENT_FROM or one.agreement.high >= AGREEMENT_BELOW:
         return None
     return Signal(
-        "disagreement", f"Agrees with the majority of the others on {one.n_agreeing} of {one.n_compared} items."
+        _("disagreement"),
+        _("Agrees with the majority of the others on %(n_agreeing)s of %(n_compared)s items.")
+        % {"n_agreeing": one.n_agreeing, "n_compared": one.n_compared},
     )
 
 
@@ -196,13 +207,20 @@ def poor_repeats(one: Measures) -> Signal | None:
     share = one.repeats.share
     if share is None or one.n_repeats < FEW or share >= REPEATS_BELOW:
         return None
-    return Signal("repeats", f"Answered {one.n_repeats_same} of {one.n_repeats} own items alike when they came again.")
+    return Signal(
+        _("repeats"),
+        _("Answered %(n_repeats_same)s of %(n_repeats)s own items alike when they came again.")
+        % {"n_repeats_same": one.n_repeats_same, "n_repeats": one.n_repeats},
+    )
 
 
 def too_quick(one: Measures) -> Signal | None:
     if one.n_too_quick < FEW or one.n_too_quick < QUICK_SHARE * one.n:
         return None
-    return Signal("too quick", f"{one.n_too_quick} answers came before the minimum viewing time was over.")
+    return Signal(
+        _("too quick"),
+        _("%(n_too_quick)s answers came before the minimum viewing time was over.") % {"n_too_quick": one.n_too_quick},
+    )
 
 
 def check_drift(one: Measures) -> Signal | None:
@@ -213,11 +231,19 @@ def check_drift(one: Measures) -> Signal | None:
     by_chance = Z * math.sqrt(both * (1 - both) * 2 / n)  # of the difference of two shares
     if first - last < max(CHECK_DROP, by_chance):
         return None
-    return Signal("drift of checks", f"Checks right fell from {percent(first)} in the first third to {percent(last)}.")
+    return Signal(
+        _("drift of checks"),
+        _("Checks right fell from %(earlier)s in the first third to %(later)s.")
+        % {"earlier": percent(first), "later": percent(last)},
+    )
 
 
 def speed_drift(one: Measures) -> Signal | None:
     if one.second_thirds is None or one.second_thirds[1] >= SPEED_UP * one.second_thirds[0]:
         return None
     first, last = one.second_thirds
-    return Signal("drift of speed", f"The median time fell from {first:.1f} s in the first third to {last:.1f} s.")
+    return Signal(
+        _("drift of speed"),
+        _("The median time fell from %(first)s s in the first third to %(last)s s.")
+        % {"first": f"{first:.1f}", "last": f"{last:.1f}"},
+    )

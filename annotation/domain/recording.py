@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.features import load_features
 from annotation.domain.opening import open_study
 from annotation.domain.storage import artifact_store
@@ -64,7 +66,10 @@ def record_readout(artifact: Artifact, run: Run | None) -> Readout:
         return known
     model = VisionModel.objects.filter(digest__in=artifact.manifest["parents"]).first()
     if model is None:
-        raise RecordingError(f"The readout {artifact.digest[:12]} belongs to a vision model that is not registered.")
+        raise RecordingError(
+            _("The readout %(digest)s belongs to a vision model that is not registered.")
+            % {"digest": artifact.digest[:12]}
+        )
     facts = artifact.json("readout.json")
     wanted = "own head" if facts["name"] == "head" else str(facts["name"])
     taken = set(model.readouts.values_list("name", flat=True))
@@ -85,8 +90,11 @@ def record_dictionary(artifact: Artifact, run: Run | None) -> Dictionary:
     model = VisionModel.objects.filter(digest=facts["vision_model"]).first()
     image_set = ImageSet.objects.filter(digest=facts["image_set"]).first()
     if model is None or image_set is None:
-        missing = "vision model" if model is None else "image set"
-        raise RecordingError(f"The dictionary {artifact.digest[:12]} reads a {missing} that is not registered.")
+        missing = _("vision model") if model is None else _("image set")
+        raise RecordingError(
+            _("The dictionary %(digest)s reads a %(missing)s that is not registered.")
+            % {"digest": artifact.digest[:12], "missing": missing}
+        )
     controlled = Dictionary.objects.filter(digest=facts.get("controls") or "none").first()
     return Dictionary.objects.create(
         name=artifact.config.get("name") or facts.get("name") or facts["kind"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from annotation.models import Participation, Role, Study, User
 
@@ -23,11 +24,11 @@ def study_with_results(user: User, slug: str) -> Study:
     if study is not None:
         return study
     if Participation.objects.filter(study__slug=slug, user=user).exists():
-        raise PermissionDenied("The answers of a study are for its researchers.")
-    raise Study.DoesNotExist(f"There is no study '{slug}'.")
+        raise PermissionDenied(_("The answers of a study are for its researchers."))
+    raise Study.DoesNotExist(_("There is no study '%(slug)s'.") % {"slug": slug})
 
 
 def require_results_role(user: User) -> None:
     """Raises PermissionDenied for people who may see the answers of no study."""
     if not user.is_researcher and not studies_with_results(user).exists():
-        raise PermissionDenied("This is for researchers; ask an administrator for the role.")
+        raise PermissionDenied(_("This is for researchers; ask an administrator for the role."))

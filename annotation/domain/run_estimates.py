@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Sum
+from django.utils.translation import gettext
 
 from annotation.domain.storage import artifact_store
 from annotation.domain.training_work import hookpoint_width, trained_weights, work_per_token
@@ -97,10 +98,15 @@ def estimate(stage: str, config: StageConfig) -> Estimate:
     return Estimate(
         n_units=sizes.n_units,
         time=time_needed(stage, config, sizes.n_units),
-        memory=Amount(memory, f"About {readable_bytes(memory)}: {sizes.what}, and torch itself."),
+        memory=Amount(
+            memory,
+            gettext("About %(size)s: %(what)s, and torch itself.")
+            % {"size": readable_bytes(memory), "what": sizes.what},
+        ),
         disk=Amount(
             disk,
-            f"About {readable_bytes(disk)} while it runs, of which {readable_bytes(sizes.kept)} stay.",
+            gettext("About %(size)s while it runs, of which %(kept)s stay.")
+            % {"size": readable_bytes(disk), "kept": readable_bytes(sizes.kept)},
         ),
     )
 
@@ -116,12 +122,22 @@ def time_needed(stage: str, config: StageConfig, n_units: int) -> Amount:
         guess = GUESSED_RATES.get(stage, 100.0)
     if rate is None:
         rate = guess
-        why = f"at {rate:,.0f} {unit} per second, a guess for two CPU cores: no run of this stage has finished here yet"
+        why = gettext(
+            "at %(rate)s %(unit)s per second, a guess for two CPU cores: no run of this stage has finished here yet"
+        ) % {"rate": f"{rate:,.0f}", "unit": unit}
     else:
-        runs = "the last run" if n_runs == 1 else f"the last {n_runs} runs"
-        why = f"at {rate:,.0f} {unit} per second, measured in {runs} of this stage here"
+        runs = gettext("the last run") if n_runs == 1 else gettext("the last %(n_runs)s runs") % {"n_runs": n_runs}
+        why = gettext("at %(rate)s %(unit)s per second, measured in %(runs)s of this stage here") % {
+            "rate": f"{rate:,.0f}",
+            "unit": unit,
+            "runs": runs,
+        }
     seconds = n_units / rate
-    return Amount(seconds, f"About {readable_seconds(seconds)} for {n_units:,} {unit}, {why}.")
+    return Amount(
+        seconds,
+        gettext("About %(time)s for %(n_units)s %(unit)s, %(why)s.")
+        % {"time": readable_seconds(seconds), "n_units": f"{n_units:,}", "unit": unit, "why": why},
+    )
 
 
 def measured_rate(stage: str) -> tuple[float | None, int]:
@@ -174,7 +190,7 @@ def train_model_sizes(config: TrainModelConfig) -> Sizes:
     pixels = 3.0 * config.image_size**2 * n_images(config.image_set)
     n_units = config.n_epochs * n_images(config.image_set)
     memory = weights * ADAM_COPIES + pixels
-    return Sizes(n_units, memory, weights, 2 * weights * ADAM_COPIES, "weights, optimizer and decoded images")
+    return Sizes(n_units, memory, weights, 2 * weights * ADAM_COPIES, gettext("weights, optimizer and decoded images"))
 
 
 def train_dictionary_sizes(config: TrainDictionaryConfig) -> Sizes:
@@ -185,7 +201,7 @@ def train_dictionary_sizes(config: TrainDictionaryConfig) -> Sizes:
     buffer = min(MIXED_BATCHES * config.batch_tokens * token, max(BLOCK_BYTES, config.batch_tokens * token))
     memory = weights * ADAM_COPIES + buffer + 4 * config.batch_tokens * token + model_bytes(model)
     checkpoints = 2 * (ADAM_COPIES - 1) * weights  # gradients are not saved; one is taken up while one is written
-    return Sizes(config.n_tokens, memory, weights, checkpoints, "sparse coders, optimizer and activations")
+    return Sizes(config.n_tokens, memory, weights, checkpoints, gettext("sparse coders, optimizer and activations"))
 
 
 def dictionary_sizes(digests: tuple[str, ...]) -> tuple[list[Dictionary], float, int]:
@@ -201,7 +217,9 @@ def feed_forward_sizes(config: ReadFeedForwardConfig) -> Sizes:
     model = VisionModel.objects.filter(digest=config.vision_model).first()
     width, n_blocks = model_shape(model)[0], len(config.hookpoints) or (model.n_blocks if model else 12)
     values = FLOAT * 4.0 * width**2 * n_blocks
-    return Sizes(n_blocks, model_bytes(model) + 2 * values, values * len(config.k), values, "the model and its MLPs")
+    return Sizes(
+        n_blocks, model_bytes(model) + 2 * values, values * len(config.k), values, gettext("the model and its MLPs")
+    )
 
 
 def import_sizes(config: ImportDictionaryConfig) -> Sizes:
@@ -212,13 +230,13 @@ def import_sizes(config: ImportDictionaryConfig) -> Sizes:
     except (ConfigError, OSError):
         stored = 0.0
     model = VisionModel.objects.filter(digest=config.vision_model).first()
-    return Sizes(config.n_images, 2 * stored + model_bytes(model), stored, stored, "the files and the model")
+    return Sizes(config.n_images, 2 * stored + model_bytes(model), stored, stored, gettext("the files and the model"))
 
 
 def make_control_sizes(config: MakeControlConfig) -> Sizes:
     found, weights, _ = dictionary_sizes((config.dictionary,))
     memory = 2 * weights + model_bytes(found[0].vision_model if found else None)
-    return Sizes(config.n_tokens, memory, weights, weights, "the dictionary and its control")
+    return Sizes(config.n_tokens, memory, weights, weights, gettext("the dictionary and its control"))
 
 
 def collect_sizes(config: CollectExemplarsConfig) -> Sizes:
@@ -228,7 +246,9 @@ def collect_sizes(config: CollectExemplarsConfig) -> Sizes:
     maps = 1.0 * n_latents * MAPS_PER_LATENT * (n_patches + 10)
     state = maps * MAPS_MEANWHILE / MAPS_PER_LATENT
     memory = weights + 2 * state + model_bytes(model)
-    return Sizes(n_images(config.image_set), memory, maps, state * STATES_MEANWHILE, "dictionaries and patch maps")
+    return Sizes(
+        n_images(config.image_set), memory, maps, state * STATES_MEANWHILE, gettext("dictionaries and patch maps")
+    )
 
 
 def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:
@@ -240,14 +260,14 @@ def evaluate_sizes(config: EvaluateDictionaryConfig) -> Sizes:
     maxima = FLOAT * n_latents * n_measured if config.embeddings else 0.0
     memory = weights + model_bytes(model) + maxima / n_hookpoints
     meanwhile = 100.0 * n_latents + maxima
-    return Sizes(n_measured + n_passes, memory, 16.0 * n_latents, meanwhile, "the dictionary and the model")
+    return Sizes(n_measured + n_passes, memory, 16.0 * n_latents, meanwhile, gettext("the dictionary and the model"))
 
 
 def embed_sizes(config: EmbedImagesConfig) -> Sizes:
     model = VisionModel.objects.filter(digest=config.vision_model).first()
     n, (width, _, _) = n_images(config.image_set), model_shape(model)
     kept = HALF * 2.0 * width * n  # CLS and mean patch
-    return Sizes(n, model_bytes(model) + kept, kept, kept, "the model and the embeddings")
+    return Sizes(n, model_bytes(model) + kept, kept, kept, gettext("the model and the embeddings"))
 
 
 def align_sizes(config: AlignDictionariesConfig) -> Sizes:
@@ -255,25 +275,27 @@ def align_sizes(config: AlignDictionariesConfig) -> Sizes:
     found, weights, n_latents = dictionary_sizes((config.dictionary, config.other))
     _, _, n_units = dictionary_sizes((config.dictionary,))
     if not config.image_set:
-        return Sizes(n_units, 2 * weights, 8.0 * n_latents, 16.0 * n_latents, "both dictionaries")
+        return Sizes(n_units, 2 * weights, 8.0 * n_latents, 16.0 * n_latents, gettext("both dictionaries"))
     widths = [row.config["k"] for row in found if isinstance(row.config.get("k"), int)]
     most_on = max(widths, default=DEFAULT_K)
     codes = 2 * FLOAT * 2.0 * most_on * config.n_tokens * max((len(row.hookpoints) for row in found), default=1)
-    return Sizes(2 * n_units, 2 * weights + codes, 24.0 * n_latents, codes, "both dictionaries and codes of the sample")
+    return Sizes(
+        2 * n_units, 2 * weights + codes, 24.0 * n_latents, codes, gettext("both dictionaries and codes of the sample")
+    )
 
 
 def freeze_sizes(config: FreezeStimuliConfig) -> Sizes:
     try:
         path = artifact_store().open(config.plan).path("items.jsonl")
     except ArtifactError:
-        return Sizes(0, 0.0, 0.0, 0.0, "one stimulus at a time")
+        return Sizes(0, 0.0, 0.0, 0.0, gettext("one stimulus at a time"))
     with path.open("rb") as lines:
         n_items = sum(1 for _ in lines)
-    return Sizes(n_items, 2e8, n_items * 4e5, n_items * 4e5, "one stimulus at a time")
+    return Sizes(n_items, 2e8, n_items * 4e5, n_items * 4e5, gettext("one stimulus at a time"))
 
 
 def unknown_sizes(config: StageConfig) -> Sizes:
-    return Sizes(0, 0.0, 0.0, 0.0, "nothing that is known of this stage")
+    return Sizes(0, 0.0, 0.0, 0.0, gettext("nothing that is known of this stage"))
 
 
 SIZES: dict[type[StageConfig], Callable[[Any], Sizes]] = {
@@ -307,4 +329,4 @@ def readable_seconds(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"
+    return gettext("%(days)s days %(hours)s h") % {"days": hours // 24, "hours": hours % 24}

@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.models import Dictionary, Feature
 
 BAND_NAMES = {1: ("all",), 2: ("rare", "frequent"), 3: ("rare", "middle", "frequent")}
@@ -56,11 +58,14 @@ class SampleSpec:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.n_features >= 1, "Ask for at least one feature."),
-            (1 <= self.n_density_bands <= 10, "The number of density bands can be 1 to 10."),
-            (self.min_images >= 1, "A feature needs at least one image on which it fires."),
-            (0 <= self.max_prefix_share <= 1, "The share of prefix tokens lies between 0 and 1."),
-            (self.prefix_rule in {"exclude", "stratum"}, "The rule for prefix tokens can be 'exclude' or 'stratum'."),
+            (self.n_features >= 1, _("Ask for at least one feature.")),
+            (1 <= self.n_density_bands <= 10, _("The number of density bands can be 1 to 10.")),
+            (self.min_images >= 1, _("A feature needs at least one image on which it fires.")),
+            (0 <= self.max_prefix_share <= 1, _("The share of prefix tokens lies between 0 and 1.")),
+            (
+                self.prefix_rule in {"exclude", "stratum"},
+                _("The rule for prefix tokens can be 'exclude' or 'stratum'."),
+            ),
         )
         for is_right, sentence in checks:
             if not is_right:
@@ -72,7 +77,10 @@ class SampleSpec:
         names = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - names)
         if unknown:
-            raise SamplingError(f"The sampler has no setting '{unknown[0]}'; it has {', '.join(sorted(names))}.")
+            raise SamplingError(
+                _("The sampler has no setting '%(unknown)s'; it has %(values)s.")
+                % {"unknown": unknown[0], "values": ", ".join(sorted(names))}
+            )
         settled: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
@@ -80,7 +88,9 @@ class SampleSpec:
         try:
             return cls(**settled)
         except TypeError as error:
-            raise SamplingError(f"A setting of the sampler has a wrong value: {error}") from error
+            raise SamplingError(
+                _("A setting of the sampler has a wrong value: %(error)s") % {"error": error}
+            ) from error
 
     def as_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -96,12 +106,16 @@ def check_kinds(values: Mapping[str, Any]) -> None:
     """Raises SamplingError for a value of another kind than its setting."""
     for name in WHOLE_NUMBERS:
         if name in values and type(values[name]) is not int:
-            raise SamplingError(f"The sampler's '{name}' is {values[name]!r}; it must be a whole number.")
+            raise SamplingError(
+                _("The sampler's '%(name)s' is %(value)s; it must be a whole number.")
+                % {"name": name, "value": repr(values[name])}
+            )
     for name, kind in LISTS.items():
         value = values.get(name, ())
         if not isinstance(value, tuple) or not all(type(entry) is kind for entry in value):
             raise SamplingError(
-                f"The sampler's '{name}' must be a list of {'whole numbers' if kind is int else 'names'}."
+                _("The sampler's '%(name)s' must be a list of %(kind)s.")
+                % {"name": name, "kind": _("whole numbers") if kind is int else _("names")}
             )
 
 
@@ -177,12 +191,12 @@ def draw_sample(
 ) -> SamplePreview:
     """Draw by the spec, but for the barred features; raises SamplingError when there is nothing to draw from."""
     if not dictionaries:
-        raise SamplingError("Choose at least one dictionary.")
+        raise SamplingError(_("Choose at least one dictionary."))
     rows = load_rows(dictionaries, spec)
     if spec.feature_ids:
         return listed_sample(rows, spec, barred)
     if not rows:
-        raise SamplingError("These dictionaries have no features in these blocks; collect exemplars first.")
+        raise SamplingError(_("These dictionaries have no features in these blocks; collect exemplars first."))
     return stratified_sample(rows, spec, seed, barred)
 
 
@@ -210,7 +224,10 @@ def exclusion(row: Row, spec: SampleSpec) -> str | None:
 def listed_sample(rows: Sequence[Row], spec: SampleSpec, barred: Barred) -> SamplePreview:
     missing = sorted(set(spec.feature_ids) - {row.id for row in rows})
     if missing:
-        raise SamplingError(f"Feature {missing[0]} is not in the chosen dictionaries; {len(missing)} are missing.")
+        raise SamplingError(
+            _("Feature %(missing)s is not in the chosen dictionaries; %(n)s are missing.")
+            % {"missing": missing[0], "n": len(missing)}
+        )
     strata = settle_strata(rows, spec, barred)
     drawn = [Drawn(row.id, stratum) for stratum, members in strata.members.items() for row in members]
     wanted = {stratum: len(members) for stratum, members in strata.members.items()}

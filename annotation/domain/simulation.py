@@ -18,6 +18,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.domain.answer_message import Answer
 from annotation.domain.answers import submit_answer
@@ -59,9 +60,12 @@ class SimulatedAnnotator:
     def __post_init__(self) -> None:
         for name in ("error_rate", "lapse_rate", "accuracy"):
             if not 0 <= getattr(self, name) <= 1:
-                raise StudyError(f"The {name} of '{self.name}' is {getattr(self, name)}; it lies between 0 and 1.")
+                raise StudyError(
+                    _("The %(setting)s of '%(name)s' is %(value)s; it lies between 0 and 1.")
+                    % {"setting": name, "name": self.name, "value": getattr(self, name)}
+                )
         if not (0 < self.seconds <= 3600 and 0 <= self.separation <= 10 and -10 <= self.bias <= 10):
-            raise StudyError(f"The seconds, separation or bias of '{self.name}' is out of range.")
+            raise StudyError(_("The seconds, separation or bias of '%(name)s' is out of range.") % {"name": self.name})
 
     @property
     def skill(self) -> Skill:
@@ -85,18 +89,23 @@ def annotators_from(rows: Sequence[Mapping[str, Any]]) -> list[SimulatedAnnotato
     """Simulated annotators as a YAML file or a form describes them; raises StudyError naming what is wrong."""
     known = {field.name for field in fields(SimulatedAnnotator)}
     if not isinstance(rows, list) or not 1 <= len(rows) <= MOST_ANNOTATORS:
-        raise StudyError(f"List 1 to {MOST_ANNOTATORS} simulated annotators.")
+        raise StudyError(
+            _("List 1 to %(most_annotators)s simulated annotators.") % {"most_annotators": MOST_ANNOTATORS}
+        )
     for row in rows:
         if not isinstance(row, Mapping) or not str(row.get("name", "")).strip():
-            raise StudyError("Each simulated annotator needs a name.")
+            raise StudyError(_("Each simulated annotator needs a name."))
         unknown = sorted(set(row) - known)
         if unknown:
-            raise StudyError(f"'{row['name']}' has no property '{unknown[0]}'; it can have {', '.join(sorted(known))}.")
+            raise StudyError(
+                _("'%(name)s' has no property '%(unknown)s'; it can have %(values)s.")
+                % {"name": row["name"], "unknown": unknown[0], "values": ", ".join(sorted(known))}
+            )
         if not all(type(value) in (int, float) for name, value in row.items() if name != "name"):
-            raise StudyError(f"The properties of '{row['name']}' must be numbers.")
+            raise StudyError(_("The properties of '%(name)s' must be numbers.") % {"name": row["name"]})
     names = [str(row["name"]) for row in rows]
     if len(set(names)) != len(names):
-        raise StudyError("Two simulated annotators have the same name.")
+        raise StudyError(_("Two simulated annotators have the same name."))
     return [SimulatedAnnotator(**(dict(row) | {"name": str(row["name"])[:60]})) for row in rows]
 
 
@@ -107,7 +116,7 @@ def alike(n: int, **properties: float) -> list[SimulatedAnnotator]:
 
 def perform_errand(errand: Errand, progress: Progress) -> Mapping[str, Any]:
     if errand.study is None:
-        raise ErrandError("The study is gone.")
+        raise ErrandError(_("The study is gone."))
     rows, limit = errand.options.get("annotators"), errand.options.get("limit")
     try:
         annotators = annotators_from(rows) if rows else DEFAULT_ANNOTATORS
@@ -152,11 +161,19 @@ def simulate_annotators(
 
 def require_simulated(study: Study) -> None:
     if not study.is_simulated:
-        raise StudyError(f"'{study.name}' is for people; only a study marked as simulated takes simulated answers.")
+        raise StudyError(
+            _("'%(name)s' is for people; only a study marked as simulated takes simulated answers.")
+            % {"name": study.name}
+        )
     if study.state != Study.State.OPEN:
-        raise StudyError(f"'{study.name}' is {study.state}; simulated annotators work in an open study.")
+        raise StudyError(
+            _("'%(name)s' is %(state)s; simulated annotators work in an open study.")
+            % {"name": study.name, "state": study.get_state_display()}
+        )
     if protocol_of(study).name not in JUDGES:
-        raise StudyError(f"The protocol {study.protocol} has no items of its own to judge.")
+        raise StudyError(
+            _("The protocol %(protocol)s has no items of its own to judge.") % {"protocol": study.protocol}
+        )
 
 
 class Answering:

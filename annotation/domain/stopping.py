@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from annotation.domain.priorities import INTERPRETABLE_FROM
 from annotation.domain.protocols import Protocol, options_of, protocol_of
@@ -39,12 +40,14 @@ def validate_stopping(rule: dict[str, Any]) -> dict[str, Any]:
         return {}
     unknown = sorted(set(rule) - {"half_width", "min_judgements"})
     if unknown:
-        raise StudyError(f"A stopping rule has half_width and min_judgements, not '{unknown[0]}'.")
+        raise StudyError(
+            gettext("A stopping rule has half_width and min_judgements, not '%(unknown)s'.") % {"unknown": unknown[0]}
+        )
     half_width, least = rule.get("half_width"), rule.get("min_judgements", 0)
     if not isinstance(half_width, int | float) or isinstance(half_width, bool) or not 0 < half_width < 0.5:
-        raise StudyError("The half-width of the stopping rule must lie between 0 and 0.5.")
+        raise StudyError(gettext("The half-width of the stopping rule must lie between 0 and 0.5."))
     if type(least) is not int or least < 0:
-        raise StudyError("The judgements before a study may stop must be a whole number.")
+        raise StudyError(gettext("The judgements before a study may stop must be a whole number."))
     return {"half_width": float(half_width), "min_judgements": least}
 
 

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from annotation.models import Image, ImageRoot, ImageSet
 from workers.artifacts import ArtifactStore
@@ -25,8 +26,11 @@ def image_root(image_set: ImageSet) -> Path:
     path = roots.get(socket.gethostname(), roots.get(""))
     if path is None:
         raise ImageMissingError(
-            f"No folder is known for the image set '{image_set.name}' on this host; "
-            f"name it with: manage.py relink_images {image_set.name} FOLDER"
+            _(
+                "No folder is known for the image set '%(name)s' on this host; name it with: manage.py relink_images "
+                "%(name)s FOLDER"
+            )
+            % {"name": image_set.name}
         )
     return Path(path)
 
@@ -39,14 +43,17 @@ def image_path(image: Image) -> Path:
 def mask_path(image: Image) -> Path:
     """The file of an image's mask; raises ImageMissingError when the image has none, or it is not there."""
     if not image.mask_path:
-        raise ImageMissingError(f"The image '{image.path}' has no mask.")
+        raise ImageMissingError(_("The image '%(path)s' has no mask.") % {"path": image.path})
     return existing(image_root(image.image_set) / image.mask_path, image)
 
 
 def existing(path: Path, image: Image) -> Path:
     if not path.is_file():
         raise ImageMissingError(
-            f"The file '{path.name}' of the image set '{image.image_set.name}' is not at {path.parent}; "
-            f"if the folder has moved, run: manage.py relink_images {image.image_set.name} FOLDER"
+            _(
+                "The file '%(name)s' of the image set '%(image_set)s' is not at %(parent)s; if the folder has moved, "
+                "run: manage.py relink_images %(image_set)s FOLDER"
+            )
+            % {"name": path.name, "image_set": image.image_set.name, "parent": path.parent}
         )
     return path

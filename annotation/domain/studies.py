@@ -7,6 +7,8 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.models import Category, Guideline, Participation, Role, Slot, Study, StudyEvent, User
 
@@ -62,16 +64,16 @@ def write_guideline(*, study: Study, text: str, user: User | None) -> Guideline:
 
 def pause_study(*, study: Study, user: User | None) -> None:
     """No more items are handed out; answers to those in people's hands are kept."""
-    change_state(study, user, {Study.State.OPEN}, Study.State.PAUSED, "paused")
+    change_state(study, user, {Study.State.OPEN}, Study.State.PAUSED, gettext_noop("paused"))
 
 
 def resume_study(*, study: Study, user: User | None) -> None:
-    change_state(study, user, {Study.State.PAUSED}, Study.State.OPEN, "resumed")
+    change_state(study, user, {Study.State.PAUSED}, Study.State.OPEN, gettext_noop("resumed"))
 
 
 def close_study(*, study: Study, user: User | None) -> None:
     """The end of data taking; only a closed study can be unblinded."""
-    change_state(study, user, {Study.State.OPEN, Study.State.PAUSED}, Study.State.CLOSED, "closed")
+    change_state(study, user, {Study.State.OPEN, Study.State.PAUSED}, Study.State.CLOSED, gettext_noop("closed"))
     n_done = Slot.objects.filter(study=study, state=Slot.State.DONE, lane__gte=0).count()
     Study.objects.filter(pk=study.pk).update(closed_at=timezone.now(), n_slots_done=n_done)
 
@@ -80,7 +82,10 @@ def change_state(study: Study, user: User | None, allowed: set[Study.State], sta
     with transaction.atomic():
         locked = Study.objects.select_for_update().get(pk=study.pk)
         if locked.state not in allowed:
-            raise StudyError(f"'{locked.name}' is {locked.state}; it cannot be {kind} now.")
+            raise StudyError(
+                _("'%(name)s' is %(state)s; it cannot be %(kind)s now.")
+                % {"name": locked.name, "state": locked.get_state_display(), "kind": _(kind)}
+            )
         locked.state = state
         locked.save(update_fields=["state"])
         log_event(locked, user, kind)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.storage import artifact_store
 from annotation.domain.studies import StudyError
 from annotation.models import Run
@@ -33,7 +35,10 @@ def chosen_artifact(kind: str, wanted: str) -> str:
     found = [one.digest for one in artifacts_of_kind(kind)]
     if wanted == LATEST:
         if not found:
-            raise StudyError(f"There is no artefact of kind {kind} yet; the stage {STAGE_OF_KIND[kind]} makes one.")
+            raise StudyError(
+                _("There is no artefact of kind %(kind)s yet; the stage %(stage_of_kind)s makes one.")
+                % {"kind": kind, "stage_of_kind": STAGE_OF_KIND[kind]}
+            )
         return found[0]
     matching = [digest for digest in found if digest.startswith(wanted)]
     if matching:
@@ -41,4 +46,6 @@ def chosen_artifact(kind: str, wanted: str) -> str:
     try:
         return artifact_store().open(wanted, kind=kind).digest
     except (ArtifactError, ValueError) as error:
-        raise StudyError(f"There is no artefact '{wanted}' of kind {kind}.") from error
+        raise StudyError(
+            _("There is no artefact '%(wanted)s' of kind %(kind)s.") % {"wanted": wanted, "kind": kind}
+        ) from error

@@ -6,6 +6,8 @@ from collections import Counter
 from itertools import combinations
 from typing import NamedTuple
 
+from django.utils.translation import gettext, gettext_noop
+
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.launch_problems import asks_category, control_problems, protocol_problems, wants_accepted
 from annotation.domain.planning_items import NOTHING_SHARED, Shares
@@ -21,12 +23,12 @@ SECONDS = {
     "alignment": 12, "spurious": 15,
 }  # fmt: skip
 NEEDS = {
-    "explanations": ("Explanations", "explanations", "Import or choose a set"),
-    "two dictionaries": ("Two dictionaries", "study-edit", "Choose another"),
-    "embeddings": ("Image embeddings", "run-new:embed-images", "Compute them"),
-    "alignment": ("Alignment", "run-new:align-dictionaries", "Compute one"),
-    "classes": ("Classes", "run-new:collect-exemplars", "Collect exemplars with a readout"),
-    "protocol": ("Protocol", "study-edit", "Choose another"),
+    "explanations": (gettext_noop("Explanations"), "explanations", gettext_noop("Import or choose a set")),
+    "two dictionaries": (gettext_noop("Two dictionaries"), "study-edit", gettext_noop("Choose another")),
+    "embeddings": (gettext_noop("Image embeddings"), "run-new:embed-images", gettext_noop("Compute them")),
+    "alignment": (gettext_noop("Alignment"), "run-new:align-dictionaries", gettext_noop("Compute one")),
+    "classes": (gettext_noop("Classes"), "run-new:collect-exemplars", gettext_noop("Collect exemplars with a readout")),
+    "protocol": (gettext_noop("Protocol"), "study-edit", gettext_noop(gettext_noop("Choose another"))),
 }
 
 
@@ -66,16 +68,18 @@ def checklist(study: Study, sample: SamplePreview | str) -> list[Check]:
     try:
         protocol, _ = protocol_of(study), options_of(study)
     except (AnswerError, OptionError) as error:
-        return [Check("Protocol", False, True, str(error), "study-edit")]
+        return [Check(gettext("Protocol"), False, True, str(error), "study-edit")]
     n_drawn = 0 if isinstance(sample, str) else len(sample.drawn)
-    unit = "pairs" if protocol.name == "alignment" else "features"
-    checks = [Check("Protocol", True, True, protocol.title, "study-edit"), *need_checks(study)]
+    is_paired = protocol.name == "alignment"
+    drawn = gettext("%(n)s pairs drawn") if is_paired else gettext("%(n)s features drawn")
+    checks = [Check(gettext("Protocol"), True, True, gettext(protocol.title), "study-edit"), *need_checks(study)]
     checks.append(Check(
-        "Features", n_drawn > 0, True, sample if isinstance(sample, str) else f"{n_drawn} {unit} drawn", "study-edit"
+        gettext("Features"), n_drawn > 0, True, sample if isinstance(sample, str) else drawn % {"n": n_drawn},
+        "study-edit",
     ))  # fmt: skip
     if protocol.conditions:
         trouble = " ".join(control_problems(study))
-        checks.append(Check("Controls", not trouble, True, trouble or control_words(study), "study-edit"))
+        checks.append(Check(gettext("Controls"), not trouble, True, trouble or control_words(study), "study-edit"))
     return [*checks, *text_checks(study), *reference_checks(study)]
 
 
@@ -88,49 +92,70 @@ def need_checks(study: Study) -> list[Check]:
         if need == "two dictionaries" and "alignment" in protocol.needs:
             continue
         title, page, get = NEEDS[need]
-        words = problems.get(need, "there")
-        checks.append(Check(title, need not in problems, True, words, page, get if need in problems else ""))
+        words = problems.get(need) or gettext("there")
+        checks.append(
+            Check(gettext(title), need not in problems, True, words, page, gettext(get) if need in problems else "")
+        )
     return checks
 
 
 def text_checks(study: Study) -> list[Check]:
     guideline = study.guidelines.order_by("-version").first()
-    words = f"version {guideline.version}" if guideline else "not written yet"
+    words = gettext("version %(version)s") % {"version": guideline.version} if guideline else gettext("not written yet")
     checks = [
-        Check("Consent", bool(study.consent_text.strip()), True, f"version {study.consent_version}", "study-edit"),
-        Check("Guideline", guideline is not None, True, words, "study-guideline"),
+        Check(
+            gettext("Consent"),
+            bool(study.consent_text.strip()),
+            True,
+            gettext("version %(consent_version)s") % {"consent_version": study.consent_version},
+            "study-edit",
+        ),
+        Check(gettext("Guideline"), guideline is not None, True, words, "study-guideline"),
     ]
     if asks_category(study):
         n = study.categories.count()
-        checks.append(Check("Categories", n > 0, True, f"{n} with their keys", "study-categories"))
+        checks.append(
+            Check(gettext("Categories"), n > 0, True, gettext("%(n)s with their keys") % {"n": n}, "study-categories")
+        )
     return checks
 
 
 def reference_checks(study: Study) -> list[Check]:
     kinds = list(study.reference_items.values_list("kind", flat=True))
     n_practice, n_gold = kinds.count(ReferenceItem.Kind.PRACTICE), kinds.count(ReferenceItem.Kind.GOLD)
-    practice = f"{n_practice} of at least {N_PRACTICE}"
+    practice = gettext("%(n_practice)s of at least %(needed)s") % {
+        "n_practice": n_practice,
+        "needed": N_PRACTICE,
+    }
     if not wants_accepted(study):
-        practice += "; what is right follows from the stimulus"
+        practice += gettext("; what is right follows from the stimulus")
     return [
-        Check("Practice items", n_practice >= N_PRACTICE, True, practice, "study-reference"),
-        Check("Gold items", n_gold > 0, False, f"{n_gold} of your own; {gold_words(study)}", "study-reference"),
+        Check(gettext("Practice items"), n_practice >= N_PRACTICE, True, practice, "study-reference"),
+        Check(
+            gettext("Gold items"),
+            n_gold > 0,
+            False,
+            gettext("%(n_gold)s of your own; %(words)s") % {"n_gold": n_gold, "words": gold_words(study)},
+            "study-reference",
+        ),
     ]
 
 
 def gold_words(study: Study) -> str:
     """What stands in for gold that is missing."""
     if study.protocol in NOTHING_SHARED:
-        return "without any, only catch items that show nothing in common tell who looks"
+        return gettext("without any, only catch items that show nothing in common tell who looks")
     if study.protocol == "two-alternative":
-        return "catch items, where one of the references is asked for again, make up for what is missing"
-    return "without any, nothing tells who looks"
+        return gettext("catch items, where one of the references is asked for again, make up for what is missing")
+    return gettext("without any, nothing tells who looks")
 
 
 def control_words(study: Study) -> str:
     if study.control_share <= 0:
-        return "none: nothing to compare the features with"
-    return f"{study.control_share:.0%} of features and controls, blind"
+        return gettext("none: nothing to compare the features with")
+    return gettext("%(control_share)s of features and controls, blind") % {
+        "control_share": f"{study.control_share:.0%}"
+    }
 
 
 def try_sample(study: Study) -> SamplePreview | str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.launch_problems import wants_accepted
@@ -24,7 +25,9 @@ STUDY_ROLES = (Role.ANNOTATOR, Role.REVIEWER, Role.RESEARCHER)
 
 def require_draft(study: Study) -> None:
     if study.state != Study.State.DRAFT:
-        raise StudyError("This study was launched, and what annotators see is locked; make a new study instead.")
+        raise StudyError(
+            gettext("This study was launched, and what annotators see is locked; make a new study instead.")
+        )
 
 
 def change_study(*, study: Study, user: User, values: Mapping[str, Any]) -> None:
@@ -98,14 +101,23 @@ def move_reference(*, reference: ReferenceItem, user: User, by: int) -> None:
 def set_role(*, study: Study, user: User, username: str, role: str) -> Participation:
     """Give somebody a role in the study; an annotator who has answered stays one, so that the counts stay true."""
     if role not in STUDY_ROLES:
-        raise StudyError(f"The role '{role}' is unknown; it can be {', '.join(STUDY_ROLES)}.")
+        raise StudyError(
+            gettext("The role '%(role)s' is unknown; it can be %(values)s.")
+            % {"role": role, "values": ", ".join(STUDY_ROLES)}
+        )
     person = User.objects.filter(username__iexact=username.strip()).first()
     if person is None:
-        raise StudyError(f"There is nobody called '{username}'; send them the link, or ask an administrator.")
+        raise StudyError(
+            gettext("There is nobody called '%(username)s'; send them the link, or ask an administrator.")
+            % {"username": username}
+        )
     with transaction.atomic():
         participation, _ = Participation.objects.get_or_create(study=study, user=person, defaults={"role": role})
         if participation.role == Role.ANNOTATOR and role != Role.ANNOTATOR and participation.n_done:
-            raise StudyError(f"{person.username} has answered here and stays an annotator of this study.")
+            raise StudyError(
+                gettext("%(username)s has answered here and stays an annotator of this study.")
+                % {"username": person.username}
+            )
         participation.role = role
         participation.save(update_fields=["role"])
         log_event(study, user, "role given", username=person.username, role=role)

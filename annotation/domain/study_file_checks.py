@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from annotation.domain.controls import EVERY_CONTROL
 from annotation.domain.preregistration import settle
 from annotation.domain.protocols import PROTOCOLS, OptionError
@@ -33,14 +36,14 @@ RANGES = {
 }  # fmt: skip
 CHOICES = {"queue_order": Study.QueueOrder.values, "vocabulary_mode": Study.VocabularyMode.values}
 KIND_WORDS = {
-    int: "a whole number",
+    int: gettext_noop("a whole number"),
     float: "a number",
     list: "a list",
     str: "text",
-    bool: "true or false",
-    dict: "names with values",
+    bool: gettext_noop("true or false"),
+    dict: gettext_noop("names with values"),
 }
-NAMED, TEXT = (dict, "a list of 'name: value'"), (str, "text")
+NAMED, TEXT = (dict, gettext_noop("a list of 'name: value'")), (str, "text")
 SHAPES: dict[str, tuple[type, str]] = {
     "settings": NAMED, "sampler": NAMED, "exclusions": NAMED, "categories": NAMED, "options": NAMED,
     "dictionaries": (list, "a list"), "guideline": TEXT, "consent": TEXT, "description": TEXT, "protocol": TEXT,
@@ -56,17 +59,17 @@ class StudyFileError(Exception):
 
 def check_file(values: Mapping[str, Any]) -> None:
     """Raises StudyFileError naming the first part that is wrong."""
-    reject_unknown(values, KEYS, "The study file")
+    reject_unknown(values, KEYS, _("The study file"))
     for name, (kind, words) in SHAPES.items():
         if name in values and not isinstance(values[name], kind):
-            raise StudyFileError(f"The part '{name}' must be {words}.")
-    reject_unknown(values.get("sampler", {}), SAMPLER, "The part 'sampler'")
-    reject_unknown(values.get("exclusions", {}), EXCLUSIONS, "The part 'exclusions'")
-    reject_unknown(values.get("settings", {}), tuple(SETTINGS), "The part 'settings'")
+            raise StudyFileError(_("The part '%(name)s' must be %(words)s.") % {"name": name, "words": _(words)})
+    reject_unknown(values.get("sampler", {}), SAMPLER, _("The part 'sampler'"))
+    reject_unknown(values.get("exclusions", {}), EXCLUSIONS, _("The part 'exclusions'"))
+    reject_unknown(values.get("settings", {}), tuple(SETTINGS), _("The part 'settings'"))
     if not str(values.get("name", "")).strip():
-        raise StudyFileError("The study file needs a 'name'.")
+        raise StudyFileError(_("The study file needs a 'name'."))
     if not all(isinstance(key, str) for key in values.get("categories", {}).values()):
-        raise StudyFileError("Each of the categories needs a key, such as 'color: v'.")
+        raise StudyFileError(_("Each of the categories needs a key, such as 'color: v'."))
     for name in ("practice", "gold"):
         check_references(name, values.get(name, []))
     check_protocol(values)
@@ -76,7 +79,10 @@ def check_file(values: Mapping[str, Any]) -> None:
 def reject_unknown(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     unknown = sorted(str(name) for name in set(values) - set(known))
     if unknown:
-        raise StudyFileError(f"{where} has an unknown entry '{unknown[0]}'; it can have {', '.join(known)}.")
+        raise StudyFileError(
+            _("%(where)s has an unknown entry '%(unknown)s'; it can have %(values)s.")
+            % {"where": where, "unknown": unknown[0], "values": ", ".join(known)}
+        )
 
 
 def check_references(name: str, wanted: Any) -> None:
@@ -85,16 +91,21 @@ def check_references(name: str, wanted: Any) -> None:
         isinstance(row, dict) and type(row.get("feature")) is int for row in wanted
     )
     if not (is_draw or is_listed):
-        raise StudyFileError(f"The part '{name}' must be 'draw: NUMBER' or a list of entries with a 'feature'.")
+        raise StudyFileError(
+            _("The part '%(name)s' must be 'draw: NUMBER' or a list of entries with a 'feature'.") % {"name": name}
+        )
     for row in wanted if is_listed else []:
-        reject_unknown(row, REFERENCE, f"An entry of '{name}'")
+        reject_unknown(row, REFERENCE, _("An entry of '%(name)s'") % {"name": name})
 
 
 def check_protocol(values: Mapping[str, Any]) -> None:
     name = values.get("protocol", "rate-describe-categorise")
     known = [protocol.name for protocol in PROTOCOLS.values() if protocol.builder]
     if name not in known:
-        raise StudyFileError(f"There is no protocol '{name}' to launch; there are {', '.join(known)}.")
+        raise StudyFileError(
+            _("There is no protocol '%(name)s' to launch; there are %(values)s.")
+            % {"name": name, "values": ", ".join(known)}
+        )
     try:
         PROTOCOLS[name].settle_options(values.get("options", {}))
     except OptionError as error:
@@ -106,21 +117,36 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         kinds = SETTINGS[name]
         if type(value) not in kinds:
             words = KIND_WORDS[kinds[-1] if kinds[-1] is not type(None) else kinds[0]]
-            raise StudyFileError(f"The setting '{name}' is {value!r}; it must be {words}.")
+            raise StudyFileError(
+                _("The setting '%(name)s' is %(value)s; it must be %(words)s.")
+                % {"name": name, "value": repr(value), "words": _(words)}
+            )
     for name, (least, most) in RANGES.items():
         if settings.get(name) is not None and not least <= settings[name] <= most:
-            raise StudyFileError(f"The setting '{name}' is {settings[name]}; it must be from {least} to {most}.")
+            raise StudyFileError(
+                _("The setting '%(name)s' is %(settings)s; it must be from %(least)s to %(most)s.")
+                % {"name": name, "settings": settings[name], "least": least, "most": most}
+            )
     for name, allowed in CHOICES.items():
         if settings.get(name, allowed[0]) not in allowed:
-            raise StudyFileError(f"The setting '{name}' is '{settings[name]}'; it can be {', '.join(allowed)}.")
+            raise StudyFileError(
+                _("The setting '%(name)s' is '%(settings)s'; it can be %(values)s.")
+                % {"name": name, "settings": settings[name], "values": ", ".join(allowed)}
+            )
     unknown = [kind for kind in settings.get("control_kinds", []) if kind not in EVERY_CONTROL]
     if unknown:
-        raise StudyFileError(f"'{unknown[0]}' is no kind of control; it can be {', '.join(EVERY_CONTROL)}.")
+        raise StudyFileError(
+            _("'%(unknown)s' is no kind of control; it can be %(values)s.")
+            % {"unknown": unknown[0], "values": ", ".join(EVERY_CONTROL)}
+        )
     checks = sum(settings.get(name, 0) for name in ("control_share", "catch_share", "gold_share"))
     if not all(0 <= settings.get(name, 0) <= 1 for name in SHARES) or checks > MOST_CHECKS:
         raise StudyFileError(
-            "The shares must lie between 0 and 1; controls, catch and gold items "
-            f"must not be above {MOST_CHECKS} in all."
+            _(
+                "The shares must lie between 0 and 1; controls, catch and gold items must not be above "
+                "%(most_checks)s in all."
+            )
+            % {"most_checks": MOST_CHECKS}
         )
     check_schedule(settings.get("gold_schedule", []))
     try:
@@ -137,5 +163,5 @@ def check_schedule(schedule: Sequence[Any]) -> None:
     is_right = len(rows) == len(schedule) and starts == sorted(set(starts))
     if not is_right or not all(isinstance(row[1], int | float) and 0 <= row[1] <= 0.5 for row in rows):
         raise StudyFileError(
-            "The gold schedule must be a list such as [[0, 0.2], [40, 0.05]]: from how many answers, which share."
+            _("The gold schedule must be a list such as [[0, 0.2], [40, 0.05]]: from how many answers, which share.")
         )

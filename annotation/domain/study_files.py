@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.domain.categories import set_categories
 from annotation.domain.launch_problems import wants_accepted
@@ -63,7 +64,9 @@ def create_study_from(*, values: Mapping[str, Any], folder: Path | None, user: U
             add_references(study, user, ReferenceItem.Kind.PRACTICE, values.get("practice", []))
             add_references(study, user, ReferenceItem.Kind.GOLD, values.get("gold", []))
     except (TypeError, ValueError, OverflowError) as error:
-        raise StudyFileError(f"A value of the study file is of the wrong kind: {error}") from error
+        raise StudyFileError(
+            _("A value of the study file is of the wrong kind: %(error)s") % {"error": error}
+        ) from error
     except (StudyError, SamplingError) as error:
         raise StudyFileError(str(error)) from error
     return study
@@ -94,7 +97,7 @@ def study_fields(values: Mapping[str, Any], folder: Path | None) -> dict[str, An
 def explanation_set(name: str) -> ExplanationSet:
     found = ExplanationSet.objects.filter(name=name).first()
     if found is None:
-        raise StudyFileError(f"There is no set of explanations '{name}'; import one first.")
+        raise StudyFileError(_("There is no set of explanations '%(name)s'; import one first.") % {"name": name})
     return found
 
 
@@ -108,10 +111,15 @@ def dictionary_id(name: str) -> int:
     if not found and len(name) >= 8:
         found = list(Dictionary.objects.filter(digest__startswith=name)[:2])
     if not found:
-        raise StudyFileError(f"There is no dictionary '{name}'; the names are on the page Dictionaries.")
+        raise StudyFileError(
+            _("There is no dictionary '%(name)s'; the names are on the page Dictionaries.") % {"name": name}
+        )
     if len(found) > 1:
         digests = ", ".join(one.digest[:12] for one in Dictionary.objects.filter(name=name))
-        raise StudyFileError(f"Several dictionaries are called '{name}'; name one by its digest: {digests}.")
+        raise StudyFileError(
+            _("Several dictionaries are called '%(name)s'; name one by its digest: %(digests)s.")
+            % {"name": name, "digests": digests}
+        )
     return found[0].pk
 
 
@@ -120,7 +128,7 @@ def text_of(value: str, folder: Path | None) -> str:
     path = folder / value if folder is not None and "\n" not in value and len(value) < 200 else None
     if path is not None and path.suffix in {".md", ".txt"}:
         if not path.is_file():
-            raise StudyFileError(f"There is no file '{value}' beside the study file.")
+            raise StudyFileError(_("There is no file '%(value)s' beside the study file.") % {"value": value})
         return path.read_text()
     return value
 
@@ -139,7 +147,7 @@ def add_references(study: Study, user: User, kind: str, wanted: Any) -> None:
 def feature_of(pk: Any, kind: str) -> Feature:
     feature = Feature.objects.filter(pk=pk or 0).first()
     if feature is None:
-        raise StudyFileError(f"There is no feature {pk} for a {kind} item.")
+        raise StudyFileError(_("There is no feature %(pk)s for a %(kind)s item.") % {"pk": pk, "kind": kind})
     return feature
 
 
@@ -151,7 +159,9 @@ def drawn_references(study: Study, n: int) -> list[dict[str, Any]]:
     rows = [row for row in rows if row.id in texts] if study.protocol in {"verification", "spurious"} else rows
     rows.sort(key=lambda row: (-row.n_images, row.id))
     if len(rows) < (2 * n if is_pair else n):
-        raise StudyFileError(f"Only {len(rows)} features fire often enough for {n} practice items.")
+        raise StudyFileError(
+            _("Only %(n)s features fire often enough for %(wanted)s practice items.") % {"n": len(rows), "wanted": n}
+        )
     accepted = ANYTHING.get(study.protocol, {}) if wants_accepted(study) else {}
     reason = DRAWN_REASON if wants_accepted(study) else DRAWN_TRUTH_REASON
     drawn = [{"feature": row.id, "accepted": accepted, "reason": reason} for row in rows[:n]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.alignment_pairs import AlignedPair, alignment_sample, pairs_of
 from annotation.domain.sampling import Barred, Requirement, SamplePreview, SampleSpec, SamplingError, draw_sample
 from annotation.models import Dictionary, Explanation, Feature, ReferenceItem, Study
@@ -60,7 +62,7 @@ def sample_of(request: SampleRequest) -> SamplePreview:
     spec = request.spec
     if request.protocol == "pairwise":
         if len(request.dictionaries) < 2:
-            raise SamplingError("Choose at least two dictionaries: their features are compared.")
+            raise SamplingError(_("Choose at least two dictionaries: their features are compared."))
         spec = replace(spec, common_bands=True)
     barred = Barred(request.reserved, requirement_of(request))
     return draw_sample(dictionaries=request.dictionaries, spec=spec, seed=request.seed, barred=barred)
@@ -73,14 +75,14 @@ def drawn_pairs(request: SampleRequest) -> list[AlignedPair]:
 
 def aligned(request: SampleRequest) -> list[AlignedPair]:
     if not request.alignment:
-        raise SamplingError("Choose the alignment whose pairs are judged; the stage align-dictionaries makes one.")
+        raise SamplingError(_("Choose the alignment whose pairs are judged; the stage align-dictionaries makes one."))
     return pairs_of(request.alignment)
 
 
 def requirement_of(request: SampleRequest) -> Requirement | None:
     if request.protocol == "verification":
         if request.explanations is None:
-            raise SamplingError("Choose the explanations that are verified.")
+            raise SamplingError(_("Choose the explanations that are verified."))
         ids = Explanation.objects.filter(explanation_set=request.explanations).values_list("feature_id", flat=True)
         return Requirement(NO_EXPLANATION, frozenset(ids))
     if request.protocol == "spurious":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.models import ImageReport, Item, Participation, Remark, Reply, Role, Study, User
 
@@ -39,9 +40,12 @@ class Notice(NamedTuple):
 def said(text: str) -> str:
     words = text.strip()
     if not words:
-        raise ThreadError("Write something first.")
+        raise ThreadError(_("Write something first."))
     if len(words) > TEXT_LENGTH:
-        raise ThreadError(f"The text has {len(words)} characters; {TEXT_LENGTH} is the most.")
+        raise ThreadError(
+            _("The text has %(n)s characters; %(text_length)s is the most.")
+            % {"n": len(words), "text_length": TEXT_LENGTH}
+        )
     return words
 
 

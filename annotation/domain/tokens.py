@@ -10,20 +10,27 @@ from typing import NamedTuple
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.models import ApiToken, User
 
 SCOPES = {
-    "studies:read": "list studies and their progress",
-    "studies:write": "make studies; launch, pause, resume and close them",
-    "items:read": "read what is judged",
-    "annotations:read": "read answers, people's pseudonyms and reports",
-    "annotations:write": "import earlier answers, and answers that come home",
-    "exports:read": "list and download exports and bundles",
-    "exports:write": "start exports and make bundles",
-    "webhooks:write": "see and change webhooks",
+    "studies:read": gettext_noop("list studies and their progress"),
+    "studies:write": gettext_noop("make studies; launch, pause, resume and close them"),
+    "items:read": gettext_noop("read what is judged"),
+    "annotations:read": gettext_noop("read answers, people's pseudonyms and reports"),
+    "annotations:write": gettext_noop("import earlier answers, and answers that come home"),
+    "exports:read": gettext_noop("list and download exports and bundles"),
+    "exports:write": gettext_noop("start exports and make bundles"),
+    "webhooks:write": gettext_noop("see and change webhooks"),
 }
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+LIFETIMES = {
+    "30": gettext_noop("30 days"),
+    "90": gettext_noop("90 days"),
+    "365": gettext_noop("a year"),
+    "": gettext_noop("until it is revoked"),
+}
 NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -41,11 +48,13 @@ def create_token(*, user: User, name: str, scopes: Iterable[str], days: str = ""
     chosen = sorted(set(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
     if unknown:
-        raise TokenError(f"'{unknown[0]}' is no scope; it can be {', '.join(SCOPES)}.")
+        raise TokenError(
+            _("'%(unknown)s' is no scope; it can be %(values)s.") % {"unknown": unknown[0], "values": ", ".join(SCOPES)}
+        )
     if not chosen or not name.strip():
-        raise TokenError("Give the token a name and at least one scope.")
+        raise TokenError(_("Give the token a name and at least one scope."))
     if days not in LIFETIMES:
-        raise TokenError(f"A token lives {', '.join(LIFETIMES.values())}.")
+        raise TokenError(_("A token lives %(values)s.") % {"values": ", ".join(map(_, LIFETIMES.values()))})
     secret = f"vt_{secrets.token_urlsafe(32)}"
     token = ApiToken.objects.create(
         user=user, name=name.strip()[:80], prefix=secret[:8], hashed=_hash(secret), scopes=chosen,

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotation.models import Study, StudyEvent, User
 
@@ -30,7 +31,10 @@ def unblind(*, study: Study, user: User | None) -> StudyEvent:
     with transaction.atomic():
         locked = Study.objects.select_for_update().get(pk=study.pk)
         if locked.state != Study.State.CLOSED:
-            raise UnblindingError(f"'{locked.name}' is {locked.state}; close the study before you unblind it.")
+            raise UnblindingError(
+                _("'%(name)s' is %(state)s; close the study before you unblind it.")
+                % {"name": locked.name, "state": locked.get_state_display()}
+            )
         first = locked.events.filter(kind=UNBLINDED).order_by("id").first()
         if first is not None:
             return first

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext, gettext_noop
 
 from annotation.domain.crowd_consent import settle_consent_version
 from annotation.domain.launching import settings_hash
@@ -46,39 +47,59 @@ def is_whole_or_none(low: int, high: int) -> Callable[[Any], bool]:
 
 RULES: dict[str, Rule] = {
     "session_length": Rule(
-        "Items in a session", MINOR, "Nothing: sessions under way end by the new length.", is_whole(5, 500),
-        "a whole number from 5 to 500",
+        gettext_noop("Items in a session"),
+        MINOR,
+        gettext_noop("Nothing: sessions under way end by the new length."),
+        is_whole(5, 500),
+        gettext_noop("a whole number from 5 to 500"),
     ),
     "max_per_person": Rule(
-        "Judgements per person, at most", MINOR, "Nothing: who has given more gets no further items.",
-        is_whole_or_none(1, 1_000_000), "a whole number from 1, or empty",
+        gettext_noop("Judgements per person, at most"),
+        MINOR,
+        gettext_noop("Nothing: who has given more gets no further items."),
+        is_whole_or_none(1, 1_000_000),
+        gettext_noop("a whole number from 1, or empty"),
     ),
     "queue_order": Rule(
-        "Order of the queue", MINOR, "Nothing: judgements still wanted come in the new order.",
-        lambda value: value in Study.QueueOrder.values, ", ".join(Study.QueueOrder.values),
+        gettext_noop("Order of the queue"),
+        MINOR,
+        gettext_noop("Nothing: judgements still wanted come in the new order."),
+        lambda value: value in Study.QueueOrder.values,
+        ", ".join(Study.QueueOrder.values),
     ),
     "repeat_share": Rule(
-        "Share of own items repeated on a return", MINOR, "Nothing: returns from now on have the new share.",
-        lambda value: isinstance(value, int | float) and 0 <= value <= 0.2, "a share from 0 to 0.2",
+        gettext_noop("Share of own items repeated on a return"),
+        MINOR,
+        gettext_noop("Nothing: returns from now on have the new share."),
+        lambda value: isinstance(value, int | float) and 0 <= value <= 0.2,
+        gettext_noop("a share from 0 to 0.2"),
     ),
     "stopping": Rule(
-        "Stopping rule", MINOR, "The pre-registered rule, if there is one: the report will say that it was left.",
-        lambda value: isinstance(value, dict), "the width and the number of judgements",
+        gettext_noop("Stopping rule"),
+        MINOR,
+        gettext_noop("The pre-registered rule, if there is one: the report will say that it was left."),
+        lambda value: isinstance(value, dict),
+        gettext_noop("the width and the number of judgements"),
     ),
     "consent_text": Rule(
-        "Consent text", MINOR, "Nothing; everybody is asked for consent again before they go on.",
-        lambda value: isinstance(value, str) and bool(value.strip()), "a text",
+        gettext_noop("Consent text"),
+        MINOR,
+        gettext_noop("Nothing; everybody is asked for consent again before they go on."),
+        lambda value: isinstance(value, str) and bool(value.strip()),
+        "a text",
     ),
     "min_viewing_ms": Rule(
-        "Shortest time an item is looked at", MAJOR,
-        "Comparing times and ratings across the change: earlier answers could be given faster.", is_whole(0, 60_000),
-        "milliseconds from 0 to 60000",
+        gettext_noop("Shortest time an item is looked at"),
+        MAJOR,
+        gettext_noop("Comparing times and ratings across the change: earlier answers could be given faster."),
+        is_whole(0, 60_000),
+        gettext_noop("milliseconds from 0 to 60000"),
     ),
-}  # fmt: skip
-GUIDELINE_MINOR = "Nothing: the wording changed, not what is asked for."
-GUIDELINE_MAJOR = (
-    "Pooling answers across the change: people were asked for something else. Everybody reads the new guideline and "
-    "practises again before their next item."
+}
+GUIDELINE_MINOR = gettext_noop("Nothing: the wording changed, not what is asked for.")
+GUIDELINE_MAJOR = gettext_noop(
+    "Pooling answers across the change: people were asked for something else. Everybody reads the new "
+    "guideline and practises again before their next item."
 )
 
 
@@ -98,11 +119,16 @@ def plan_change(*, study: Study, values: Mapping[str, Any]) -> VersionPlan:
     changed = {name: value for name, value in values.items() if not is_same(getattr(study, name, value), value)}
     for name, value in values.items():
         if name not in RULES:
-            raise StudyError(f"'{name}' was frozen at launch and cannot change; make a new study for it.")
+            raise StudyError(
+                gettext("'%(name)s' was frozen at launch and cannot change; make a new study for it.") % {"name": name}
+            )
         if not RULES[name].is_right(value):
-            raise StudyError(f"{RULES[name].label} cannot be {value!r}; it can be {RULES[name].words}.")
+            raise StudyError(
+                gettext("%(label)s cannot be %(value)s; it can be %(words)s.")
+                % {"label": gettext(RULES[name].label), "value": repr(value), "words": gettext(RULES[name].words)}
+            )
     if not changed:
-        raise StudyError("Nothing is different from the version in force.")
+        raise StudyError(gettext("Nothing is different from the version in force."))
     kind = MAJOR if any(RULES[name].kind == MAJOR for name in changed) else MINOR
     changes = [(name, getattr(study, name), value) for name, value in changed.items()]
     return planned(study, kind, changes, [RULES[name].invalidates for name in changed])
@@ -146,7 +172,7 @@ def plan_guideline(*, study: Study, text: str, is_major: bool) -> VersionPlan:
     require_live(study)
     last = current_guideline(study)
     if last is not None and last.text == text:
-        raise StudyError("The guideline is the same as the version in force.")
+        raise StudyError(gettext("The guideline is the same as the version in force."))
     before = last.version if last else 0
     kind, words = (MAJOR, GUIDELINE_MAJOR) if is_major else (MINOR, GUIDELINE_MINOR)
     return planned(study, kind, [("guideline", before, before + 1)], [words])
@@ -183,13 +209,19 @@ def frozen_plan(study: Study) -> str:
 
 def require_live(study: Study) -> None:
     if study.state not in LIVE_STATES:
-        raise StudyError(f"'{study.name}' is {study.state}; versions are for a study that people work in.")
+        raise StudyError(
+            gettext("'%(name)s' is %(state)s; versions are for a study that people work in.")
+            % {"name": study.name, "state": study.get_state_display()}
+        )
 
 
 def settle_reason(reason: str) -> str:
     settled = " ".join(reason.split())
     if not settled or len(settled) > LONGEST_REASON:
-        raise StudyError(f"Say why, in at most {LONGEST_REASON} characters: the report shows it.")
+        raise StudyError(
+            gettext("Say why, in at most %(longest_reason)s characters: the report shows it.")
+            % {"longest_reason": LONGEST_REASON}
+        )
     return settled
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from annotation.domain.import_tables import without_apostrophe
 from annotation.domain.studies import log_event
@@ -60,9 +61,12 @@ def tidy(text: str) -> str:
     """A term's text: one line, at most 120 characters, something in it; raises VocabularyError."""
     words = " ".join(text.split())
     if not words:
-        raise VocabularyError("Write the term first.")
+        raise VocabularyError(gettext("Write the term first."))
     if len(words) > TERM_LENGTH:
-        raise VocabularyError(f"The term has {len(words)} characters; {TERM_LENGTH} is the most.")
+        raise VocabularyError(
+            gettext("The term has %(n)s characters; %(term_length)s is the most.")
+            % {"n": len(words), "term_length": TERM_LENGTH}
+        )
     return words
 
 
@@ -84,9 +88,12 @@ def add_term(*, study: Study, user: User | None, text: str) -> Term:
         locked_study(study)
         term = Term.objects.filter(study=study, text=words).first()
         if term is not None and term.merged_into is not None:
-            raise VocabularyError(f"“{words}” stands for “{term.merged_into.text}”; undo that first.")
+            raise VocabularyError(
+                gettext("“%(words)s” stands for “%(text)s”; undo that first.")
+                % {"words": words, "text": term.merged_into.text}
+            )
         if term is not None and term.is_listed:
-            raise VocabularyError(f"“{words}” is on the list already.")
+            raise VocabularyError(gettext("“%(words)s” is on the list already.") % {"words": words})
         term = list_term(study, user, words)
         new_version(study, user, "term added", term=words)
     return term
@@ -105,7 +112,9 @@ def rename_term(*, term: Term, user: User, text: str) -> Term:
         locked_study(term.study)
         fresh = free_wording(term.study, words)
         if fresh is None:
-            raise VocabularyError(f"There is a term “{words}” already; merge the two instead.")
+            raise VocabularyError(
+                gettext("There is a term “%(words)s” already; merge the two instead.") % {"words": words}
+            )
         fresh.is_listed, fresh.made_by = True, user
         fresh.save(update_fields=["is_listed", "made_by"])
         merge_into(term, fresh, user, TermMerge.Kind.RENAME, "")
@@ -127,7 +136,10 @@ def add_synonym(*, term: Term, user: User | None, text: str) -> Term:
         locked_study(term.study)
         wording = free_wording(term.study, words)
         if wording is None:
-            raise VocabularyError(f"“{words}” is a term of its own; merge it instead, so that the reason is kept.")
+            raise VocabularyError(
+                gettext("“%(words)s” is a term of its own; merge it instead, so that the reason is kept.")
+                % {"words": words}
+            )
         merge_into(wording, term, user, TermMerge.Kind.SYNONYM, "")
         new_version(term.study, user, "synonym added", term=term.text, synonym=words)
     return wording
@@ -137,12 +149,17 @@ def preview_merge(*, source: Term, target: Term) -> MergePreview:
     """What would stand for what; raises VocabularyError where it cannot be."""
     root_ids = roots(source.study)
     if source.study_id != target.study_id:
-        raise VocabularyError("Terms of two studies cannot be merged.")
+        raise VocabularyError(gettext("Terms of two studies cannot be merged."))
     if source.merged_into_id is not None:
-        raise VocabularyError(f"“{source.text}” stands for another term already; undo that merge first.")
+        raise VocabularyError(
+            gettext("“%(text)s” stands for another term already; undo that merge first.") % {"text": source.text}
+        )
     root = root_of(target.pk, root_ids)
     if root == source.pk:
-        raise VocabularyError(f"“{target.text}” is the same term as “{source.text}”; there is nothing to merge.")
+        raise VocabularyError(
+            gettext("“%(text)s” is the same term as “%(source)s”; there is nothing to merge.")
+            % {"text": target.text, "source": source.text}
+        )
     kept = target if root == target.pk else Term.objects.get(pk=root)
     moved = [pk for pk, into in root_ids.items() if into == source.pk]
     wordings = list(Term.objects.filter(pk__in=moved).values_list("text", flat=True))
@@ -157,7 +174,7 @@ def n_uses(term: Term, root_ids: dict[int, int]) -> int:
 def merge_terms(*, source: Term, target: Term, user: User, reason: str) -> TermMerge:
     """From now on the source stands for the target; the answers keep their words, and it can be undone."""
     if not reason.strip():
-        raise VocabularyError("Say why the two are one; the reason is kept with the merge.")
+        raise VocabularyError(gettext("Say why the two are one; the reason is kept with the merge."))
     with transaction.atomic():
         locked_study(source.study)
         source.refresh_from_db()
@@ -180,7 +197,7 @@ def undo_merge(*, merge: TermMerge, user: User) -> None:
         study = locked_study(merge.study)
         undone = TermMerge.objects.filter(pk=merge.pk, undone_at__isnull=True)
         if not undone.update(undone_at=timezone.now(), undone_by=user):
-            raise VocabularyError("This merge was undone before.")
+            raise VocabularyError(gettext("This merge was undone before."))
         Term.objects.filter(pk=merge.source_id).update(merged_into=None)
         new_version(study, user, "merge undone", term=merge.source.text, from_=merge.target.text)
 
@@ -188,13 +205,16 @@ def undo_merge(*, merge: TermMerge, user: User) -> None:
 def set_mode(*, study: Study, user: User, mode: str) -> None:
     """Fixed, extensible or open; a fixed vocabulary needs a list, or no label could be given."""
     if mode not in Study.VocabularyMode.values:
-        raise VocabularyError(f"A vocabulary is {', '.join(Study.VocabularyMode.values)}, not '{mode}'.")
+        raise VocabularyError(
+            gettext("A vocabulary is %(values)s, not '%(mode)s'.")
+            % {"values": ", ".join(Study.VocabularyMode.values), "mode": mode}
+        )
     with transaction.atomic():
         locked = locked_study(study)
         if mode == locked.vocabulary_mode:
             return
         if mode == Study.VocabularyMode.FIXED and not Term.objects.filter(study=study, is_listed=True).exists():
-            raise VocabularyError("List some terms first: a fixed vocabulary takes only what is on its list.")
+            raise VocabularyError(gettext("List some terms first: a fixed vocabulary takes only what is on its list."))
         Study.objects.filter(pk=study.pk).update(vocabulary_mode=mode)
         study.vocabulary_mode = mode
         new_version(study, user, "vocabulary mode", mode=mode)
@@ -212,16 +232,22 @@ def read_list(text: str) -> list[ImportedTerm]:
             synonyms = [part for cell in cells[1:2] for part in cell.split(SYNONYM_SEPARATOR) if part.strip()]
             term = ImportedTerm(tidy(cells[0]), tuple(tidy(synonym) for synonym in synonyms))
         except VocabularyError as error:
-            raise VocabularyError(f"Line {number}: {error}") from error
+            raise VocabularyError(gettext("Line %(number)s: %(error)s") % {"number": number, "error": error}) from error
         for words in (term.text, *term.synonyms):
             if fold(words) in seen:
-                raise VocabularyError(f"Line {number}: “{words}” stands twice in the list.")
+                raise VocabularyError(
+                    gettext("Line %(number)s: “%(words)s” stands twice in the list.")
+                    % {"number": number, "words": words}
+                )
             seen.add(fold(words))
         rows.append(term)
     if not rows:
-        raise VocabularyError("The list is empty; give a term per line, its synonyms after a comma.")
+        raise VocabularyError(gettext("The list is empty; give a term per line, its synonyms after a comma."))
     if len(rows) > MOST_IMPORTED:
-        raise VocabularyError(f"The list has {len(rows)} terms; {MOST_IMPORTED} is the most.")
+        raise VocabularyError(
+            gettext("The list has %(n)s terms; %(most_imported)s is the most.")
+            % {"n": len(rows), "most_imported": MOST_IMPORTED}
+        )
     return rows
 
 
@@ -233,9 +259,15 @@ def import_terms(*, study: Study, user: User | None, rows: Sequence[ImportedTerm
         merged = [row.text for row in rows if row.text in known and known[row.text].merged_into_id is not None]
         taken = [word for row in rows for word in row.synonyms if word in known and known[word].merged_into_id is None]
         if merged:
-            raise VocabularyError(f"“{merged[0]}” stands for another term here; undo that first or leave it out.")
+            raise VocabularyError(
+                gettext("“%(merged)s” stands for another term here; undo that first or leave it out.")
+                % {"merged": merged[0]}
+            )
         if taken:
-            raise VocabularyError(f"“{taken[0]}” is a term of its own here; merge it, or leave it out of the synonyms.")
+            raise VocabularyError(
+                gettext("“%(taken)s” is a term of its own here; merge it, or leave it out of the synonyms.")
+                % {"taken": taken[0]}
+            )
         fresh = [
             Term(study=study, text=row.text, is_listed=True, made_by=user) for row in rows if row.text not in known
         ]

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db.models import Count
+from django.utils.translation import gettext_noop as _
 
 from annotation.domain.export_writers import without_formula
 from annotation.domain.term_matching import bare, fold
@@ -20,8 +21,12 @@ from annotation.domain.vocabulary import roots
 from annotation.models import Annotation, Study, Term, TermMerge
 
 SHOWN = {
-    "": "all", "listed": "on the list", "new": "not on the list", "merged": "with merges", "alike": "spelled alike",
-}  # fmt: skip
+    "": _("all"),
+    "listed": _("on the list"),
+    "new": _("not on the list"),
+    "merged": _("with merges"),
+    "alike": _("spelled alike"),
+}
 N_PICTURES = 6
 
 

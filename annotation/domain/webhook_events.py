@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import Max, Min
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from annotation.models import (
     Annotation,
@@ -29,14 +30,14 @@ from annotation.models import (
 
 PING = "ping"
 EVENTS = {
-    "study.opened": "the study opened, or was resumed",
-    "study.paused": "the study was paused",
-    "study.closed": "the study was closed",
-    "answers.stored": "answers were stored: told once a minute, or after a hundred",
-    "flag.raised": "an annotator flagged an item",
-    "image.reported": "an annotator reported an image",
-    "export.done": "an export is ready to be downloaded",
-    "participant.finished": "an annotator's session ended: complete, left early or screened out",
+    "study.opened": _("the study opened, or was resumed"),
+    "study.paused": _("the study was paused"),
+    "study.closed": _("the study was closed"),
+    "answers.stored": _("answers were stored: told once a minute, or after a hundred"),
+    "flag.raised": _("an annotator flagged an item"),
+    "image.reported": _("an annotator reported an image"),
+    "export.done": _("an export is ready to be downloaded"),
+    "participant.finished": _("an annotator's session ended: complete, left early or screened out"),
 }
 EVENT_OF_LOG = {
     "opened": "study.opened", "resumed": "study.opened", "paused": "study.paused", "closed": "study.closed",

@@ -23,6 +23,8 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from django.utils.translation import gettext as _
+
 from annotation import __version__
 
 REPLAY_SECONDS = 300
@@ -68,13 +70,15 @@ def check_url(url: str, *, allows_inside: bool) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise AddressError(f"'{url[:80]}' is no address.") from error
+        raise AddressError(_("'%(url)s' is no address.") % {"url": url[:80]}) from error
     if len(url) > URL_LENGTH or not url.isascii() or any(c <= " " for c in url):
-        raise AddressError(f"An address has at most {URL_LENGTH} plain characters and no spaces.")
+        raise AddressError(
+            _("An address has at most %(url_length)s plain characters and no spaces.") % {"url_length": URL_LENGTH}
+        )
     if parts.scheme != "https" and not (allows_inside and parts.scheme == "http"):
-        raise AddressError("The address must begin with https://, so that nobody reads or alters it on the way.")
+        raise AddressError(_("The address must begin with https://, so that nobody reads or alters it on the way."))
     if not parts.hostname or parts.username is not None or port == 0:
-        raise AddressError("The address must name a host, and no user or password.")
+        raise AddressError(_("The address must name a host, and no user or password."))
     return parts
 
 
@@ -83,11 +87,14 @@ def resolve(host: str, port: int, *, allows_inside: bool) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise AddressError(f"The name '{host}' leads nowhere.") from error
+        raise AddressError(_("The name '%(host)s' leads nowhere.") % {"host": host}) from error
     addresses = [str(entry[4][0]) for entry in found]
     inside = [address for address in addresses if not is_public(address)]
     if inside and not allows_inside:
-        raise AddressError(f"'{host}' is an address inside a private network; webhooks go to public addresses only.")
+        raise AddressError(
+            _("'%(host)s' is an address inside a private network; webhooks go to public addresses only.")
+            % {"host": host}
+        )
     return addresses[0]
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.domain.studies import log_event
 from annotation.domain.webhook_events import EVENTS, PING, marks_now
@@ -40,9 +41,12 @@ def create_webhook(*, study: Study, user: User, url: str, events: Iterable[str])
     with transaction.atomic():
         locked = Study.objects.select_for_update().get(pk=study.pk)
         if locked.webhooks.count() >= MOST_PER_STUDY:
-            raise WebhookError(f"A study has at most {MOST_PER_STUDY} webhooks; remove one first.")
+            raise WebhookError(
+                _("A study has at most %(most_per_study)s webhooks; remove one first.")
+                % {"most_per_study": MOST_PER_STUDY}
+            )
         if locked.webhooks.filter(url=address).exists():
-            raise WebhookError("This study has a webhook with this address already; change that one.")
+            raise WebhookError(_("This study has a webhook with this address already; change that one."))
         webhook = Webhook.objects.create(
             study=locked, url=address, events=chosen, secret=new_secret(), marks=marks_now(locked), created_by=user
         )
@@ -54,9 +58,11 @@ def settle_events(events: Iterable[str]) -> list[str]:
     chosen = sorted(set(events))
     unknown = [event for event in chosen if event not in EVENTS]
     if unknown:
-        raise WebhookError(f"'{unknown[0]}' is no event; it can be {', '.join(EVENTS)}.")
+        raise WebhookError(
+            _("'%(unknown)s' is no event; it can be %(values)s.") % {"unknown": unknown[0], "values": ", ".join(EVENTS)}
+        )
     if not chosen:
-        raise WebhookError("Choose at least one event.")
+        raise WebhookError(_("Choose at least one event."))
     return chosen
 
 

@@ -21,7 +21,7 @@ class PreregistrationForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for line in FIELDS:
-            options: dict[str, Any] = {"label": line.label, "required": False, "help_text": line.help}
+            options: dict[str, Any] = {"label": _(line.label), "required": False, "help_text": _(line.help)}
             if line.kind == "text":
                 widget = forms.Textarea(attrs={"rows": ROWS.get(line.name, 2)})
                 self.fields[line.name] = forms.CharField(widget=widget, max_length=LONGEST_TEXT, **options)

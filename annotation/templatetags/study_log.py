@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 from django import template
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from annotation.models import StudyEvent
 
 register = template.Library()
 
 SENTENCES = {
-    "guideline": "Guideline, version {version}",
-    "launched": "Launched: its stimuli are frozen by run {run}",
-    "opened": "Opened with {n_items:,} items and {n_slots:,} judgements to give",
-    "launch-failed": "The launch failed: {reason}",
-    "simulated": "{n_answers:,} answers by simulated annotators",
-    "unblinded": "Unblinded, over {n_annotations:,} answers",
-    "stopped itself": "Paused itself after {n_judgements:,} judgements: the interval of its main quantity is within "
-    "{half_width} on either side",
-    "left out": "{n_judgements:,} judgements left out: {reason}",
-    "taken back": "{n_judgements:,} judgements that were left out count again",
-    "reserved": "{n_slots:,} judgements reserved for {name}",
-    "reservation withdrawn": "{n_slots:,} judgements reserved for {name} given back to everybody",
-    "answers imported": "{n_answers:,} answers of {n_annotators} annotators imported",
-    "items imported": "{n_features:,} features imported from {file}, {n_texts:,} with a text",
-    "bundle made": "A bundle for another site: {n_items:,} items, {n_judgements:,} judgements wanted",
-    "bundle received": "Received from {site}: {n_items:,} items",
-    "answers returned": "{n_new:,} answers came home from {site}, {n_known:,} of those sent were here already",
-    "export written": "Export {export}: {n_answers:,} answers",
-    "webhook added": "Webhook to {host} added",
-    "webhook changed": "Webhook to {host}: other events",
-    "webhook removed": "Webhook to {host} removed",
-    "webhook disabled": "Webhook to {host} was switched off. {reason}",
-    "webhook switched off": "Webhook to {host} switched off",
-    "webhook switched on": "Webhook to {host} switched on",
-    "webhook secret renewed": "Webhook to {host}: a new secret",
-    "recruitment changed": "Ways in, sessions or pay changed; the consent is version {consent_version}",
-    "invited": "{n_invitations:,} invitations made",
-    "invited back": "{n_invitations:,} people invited back",
-    "invitations revoked": "{n_invitations:,} invitations taken back",
-    "pay approved": "The pay of {n_sessions:,} sessions approved",
-    "pay refused": "The pay of {n_sessions:,} sessions refused: {reason}",
-    "bonus given": "A bonus of {amount} for {code}",
-    "paid": "{n_entries:,} lines of pay written down as paid",
-    "identity deleted": "Somebody deleted who they are",
-    "identities deleted": "{n_identities:,} outside identities deleted",
-    "answers withdrawn": "{n_answers:,} answers taken back by {code}",
-    "image hidden": "An image hidden, and with it {n_items:,} items",
-    "role given": "{username} is now {role} here",
+    "guideline": _("Guideline, version %(version)s"),
+    "launched": _("Launched: its stimuli are frozen by run %(run)s"),
+    "opened": _("Opened with %(n_items)s items and %(n_slots)s judgements to give"),
+    "launch-failed": _("The launch failed: %(reason)s"),
+    "simulated": _("%(n_answers)s answers by simulated annotators"),
+    "unblinded": _("Unblinded, over %(n_annotations)s answers"),
+    "stopped itself": _(
+        "Paused itself after %(n_judgements)s judgements: the interval of its main quantity is within "
+        "%(half_width)s on either side"
+    ),
+    "left out": _("%(n_judgements)s judgements left out: %(reason)s"),
+    "taken back": _("%(n_judgements)s judgements that were left out count again"),
+    "reserved": _("%(n_slots)s judgements reserved for %(name)s"),
+    "reservation withdrawn": _("%(n_slots)s judgements reserved for %(name)s given back to everybody"),
+    "answers imported": _("%(n_answers)s answers of %(n_annotators)s annotators imported"),
+    "items imported": _("%(n_features)s features imported from %(file)s, %(n_texts)s with a text"),
+    "bundle made": _("A bundle for another site: %(n_items)s items, %(n_judgements)s judgements wanted"),
+    "bundle received": _("Received from %(site)s: %(n_items)s items"),
+    "answers returned": _("%(n_new)s answers came home from %(site)s, %(n_known)s of those sent were here already"),
+    "export written": _("Export %(export)s: %(n_answers)s answers"),
+    "webhook added": _("Webhook to %(host)s added"),
+    "webhook changed": _("Webhook to %(host)s: other events"),
+    "webhook removed": _("Webhook to %(host)s removed"),
+    "webhook disabled": _("Webhook to %(host)s was switched off. %(reason)s"),
+    "webhook switched off": _("Webhook to %(host)s switched off"),
+    "webhook switched on": _("Webhook to %(host)s switched on"),
+    "webhook secret renewed": _("Webhook to %(host)s: a new secret"),
+    "recruitment changed": _("Ways in, sessions or pay changed; the consent is version %(consent_version)s"),
+    "invited": _("%(n_invitations)s invitations made"),
+    "invited back": _("%(n_invitations)s people invited back"),
+    "invitations revoked": _("%(n_invitations)s invitations taken back"),
+    "pay approved": _("The pay of %(n_sessions)s sessions approved"),
+    "pay refused": _("The pay of %(n_sessions)s sessions refused: %(reason)s"),
+    "bonus given": _("A bonus of %(amount)s for %(code)s"),
+    "paid": _("%(n_entries)s lines of pay written down as paid"),
+    "identity deleted": _("Somebody deleted who they are"),
+    "identities deleted": _("%(n_identities)s outside identities deleted"),
+    "answers withdrawn": _("%(n_answers)s answers taken back by %(code)s"),
+    "image hidden": _("An image hidden, and with it %(n_items)s items"),
+    "role given": _("%(username)s is now %(role)s here"),
 }
 
 
@@ -55,6 +59,13 @@ def event_sentence(event: StudyEvent) -> str:
     """What happened, in words; a kind without its own sentence is its own words."""
     words = event.kind[:1].upper() + event.kind[1:]
     try:
-        return SENTENCES.get(event.kind, words).format(**event.detail)
-    except (KeyError, ValueError):  # an event whose detail lacks these names or numbers
-        return words
+        return gettext(SENTENCES.get(event.kind, words)) % {
+            name: worded(name, value) for name, value in event.detail.items()
+        }
+    except KeyError:  # an event whose detail lacks these names
+        return gettext(words)
+
+
+def worded(name: str, value: object) -> str:
+    """Counts with their thousands set apart."""
+    return f"{value:,}" if name.startswith("n_") and isinstance(value, int) else str(value)

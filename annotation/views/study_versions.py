@@ -83,7 +83,7 @@ def study_versions(request: HttpRequest, study: Study) -> HttpResponseBase:
             form.add_error(None, str(error))
     context |= {
         "versions": study.versions.select_related("created_by"),
-        "labels": {name: rule.label for name, rule in RULES.items()} | {"guideline": "Guideline"},
+        "labels": {name: _(rule.label) for name, rule in RULES.items()} | {"guideline": _("Guideline")},
     }
     return render(request, "annotation/studies/versions.html", context)
 

@@ -34,9 +34,9 @@ PROTOCOL = Protocol(
     summary=_("Answers that disagree, side by side: settle the matter and say why."),
     layout="adjudication",
     builder="",
-    quantity="share of majority verdicts overturned",
+    quantity=_("share of majority verdicts overturned"),
     panels=(),
     questions=questions,
     chance=lambda options: None,
-    answers_needed="Every disagreement once; a tenth twice, by two reviewers.",
+    answers_needed=_("Every disagreement once; a tenth twice, by two reviewers."),
 )

@@ -21,11 +21,11 @@ PROTOCOL = Protocol(
     summary=_("A feature of one dictionary beside its nearest in another: say whether both show the same thing."),
     layout="pair",
     builder="pair",
-    quantity="share of pairs matched, by bin of the cosine between their decoder directions",
+    quantity=_("share of pairs matched, by bin of the cosine between their decoder directions"),
     panels=(Panel("left", _("Left")), Panel("right", _("Right"))),
     questions=questions,
     chance=lambda options: None,
     needs=frozenset({"two dictionaries", "alignment"}),
     submits_at_once=True,
-    answers_needed="10 pairs in each of 10 bins, 3 people each.",
+    answers_needed=_("10 pairs in each of 10 bins, 3 people each."),
 )

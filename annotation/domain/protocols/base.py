@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.protocols.questions import Question
 
 Options = Mapping[str, Any]
@@ -79,8 +81,11 @@ class Protocol:
         known = {option.name: option for option in self.options}
         unknown = sorted(set(given) - set(known))
         if unknown:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise OptionError(f"The protocol {self.name} has no option '{unknown[0]}'; {has}.")
+            has = _("it has %(values)s") % {"values": ", ".join(known)} if known else _("it has none")
+            raise OptionError(
+                _("The protocol %(name)s has no option '%(unknown)s'; %(has)s.")
+                % {"name": self.name, "unknown": unknown[0], "has": has}
+            )
         for name, value in given.items():
             check_option(known[name], value)
         return {name: given.get(name, option.default) for name, option in known.items()}
@@ -89,12 +94,15 @@ class Protocol:
 def check_option(option: Option, value: Any) -> None:
     if isinstance(option.default, tuple | list):
         is_right = isinstance(value, list | tuple) and len(value) > 0 and set(value) <= set(option.values)
-        possible = f"a list of {', '.join(map(str, option.values))}"
+        possible = _("a list of %(values)s") % {"values": ", ".join(map(str, option.values))}
     elif option.values:
         is_right = value in option.values
         possible = ", ".join(map(str, option.values))
     else:
         is_right = type(value) is int and value >= 1
-        possible = "a whole number from 1"
+        possible = _("a whole number from 1")
     if not is_right:
-        raise OptionError(f"The option '{option.name}' is {value!r}; it can be {possible}.")
+        raise OptionError(
+            _("The option '%(name)s' is %(value)s; it can be %(possible)s.")
+            % {"name": option.name, "value": repr(value), "possible": possible}
+        )

@@ -49,11 +49,11 @@ PROTOCOL = Protocol(
     summary=_("Superficial, conceptual or uninterpretable; then guess: learned by a dictionary, or a control?"),
     layout="sheet",
     builder="sheet",
-    quantity="share of each nature; balanced accuracy of the guess of the origin",
+    quantity=_("share of each nature; balanced accuracy of the guess of the origin"),
     panels=PANELS,
     questions=questions,
     chance=lambda options: 0.5,
     score=score,
     conditions=SHEET_CONTROLS,
-    answers_needed="50 features judged once give a share within .13; 400 items tell .5 from .57.",
+    answers_needed=_("50 features judged once give a share within .13; 400 items tell .5 from .57."),
 )

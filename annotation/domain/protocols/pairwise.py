@@ -30,11 +30,11 @@ PROTOCOL = Protocol(
     summary=_("Two features from different dictionaries side by side: say which is easier to describe."),
     layout="pair",
     builder="pair",
-    quantity="difference of log-strength between dictionaries (Bradley–Terry with ties)",
+    quantity=_("difference of log-strength between dictionaries (Bradley–Terry with ties)"),
     panels=PAIR_PANELS,
     questions=questions,
     chance=lambda options: 0.5,
     needs=frozenset({"two dictionaries"}),
     submits_at_once=True,
-    answers_needed="50 comparisons per pair of dictionaries order five neighbours (60:40) rightly 93 % of the time.",
+    answers_needed=_("50 comparisons per pair of dictionaries order five neighbours (60:40) rightly 93 % of the time."),
 )

@@ -198,15 +198,22 @@ def validate_accepted(
     checked: dict[str, list[Any]] = {}
     for name, answers in accepted.items():
         if name not in by_name:
-            raise AnswerError(f"'{name}' cannot have accepted answers; {', '.join(by_name)} can.")
+            raise AnswerError(
+                _("'%(name)s' cannot have accepted answers; %(values)s can.")
+                % {"name": name, "values": ", ".join(by_name)}
+            )
         if not isinstance(answers, list) or not answers:
-            raise AnswerError(f"Give a list of accepted answers for {name}, or leave {name} out.")
+            raise AnswerError(
+                _("Give a list of accepted answers for %(name)s, or leave %(name)s out.") % {"name": name}
+            )
         for answer in answers:
             try:
                 settled(by_name[name], {name: answer}, categories)
             except AnswerError as error:
-                raise AnswerError(f"{answer!r} is no possible answer for {name}.") from error
+                raise AnswerError(
+                    _("%(answer)s is no possible answer for %(name)s.") % {"answer": repr(answer), "name": name}
+                ) from error
         checked[name] = list(answers)
     if not checked:
-        raise AnswerError("Give the accepted answers of at least one question.")
+        raise AnswerError(_("Give the accepted answers of at least one question."))
     return checked

@@ -44,10 +44,10 @@ PROTOCOL = Protocol(
     ),
     layout="sheet",
     builder="sheet",
-    quantity="share of features that most people find interpretable; P(a feature is rated above a control)",
+    quantity=_("share of features that most people find interpretable; P(a feature is rated above a control)"),
     panels=SHEET_PANELS,
     questions=questions,
     chance=lambda options: 0.5,
     conditions=SHEET_CONTROLS,
-    answers_needed="3 people on 300 features give agreement within .06; everything else may be judged once.",
+    answers_needed=_("3 people on 300 features give agreement within .06; everything else may be judged once."),
 )

@@ -25,11 +25,11 @@ PROTOCOL = Protocol(
     ),
     layout="sheet",
     builder="sheet",
-    quantity="share of features that most people call spurious for their class",
+    quantity=_("share of features that most people call spurious for their class"),
     panels=SHEET_PANELS,
     questions=questions,
     chance=lambda options: None,
     conditions=SHEET_CONTROLS,
     needs=frozenset({"classes"}),
-    answers_needed="3 people on every feature that debiasing may remove.",
+    answers_needed=_("3 people on every feature that debiasing may remove."),
 )

@@ -41,7 +41,7 @@ PROTOCOL = Protocol(
     summary=_("From images that activate a feature, say which of two new images activates it as well."),
     layout="two-alternative",
     builder="two-alternative",
-    quantity="share of right choices; lift over the same choice without references",
+    quantity=_("share of right choices; lift over the same choice without references"),
     panels=(
         Panel("reference", _("These activate it")),
         Panel("contrast", _("These do not")),
@@ -50,12 +50,12 @@ PROTOCOL = Protocol(
     questions=questions,
     chance=lambda options: 0.5,
     options=(
-        Option("variants", ("easy", "hard", "no-reference"), VARIANTS, "Contrasts", "Each in equal parts."),
-        Option("n_references", 9, (4, 6, 9), "References"),
-        Option("items_per_feature", 1, (), "Items per feature"),
+        Option("variants", ("easy", "hard", "no-reference"), VARIANTS, _("Contrasts"), _("Each in equal parts.")),
+        Option("n_references", 9, (4, 6, 9), _("References")),
+        Option("items_per_feature", 1, (), _("Items per feature")),
     ),
     score=score,
     accepted=accepted,
     conditions=DICTIONARY_CONTROLS,
-    answers_needed="37, 18 or 8 answers tell one feature of true accuracy .7, .8 or .9 from chance.",
+    answers_needed=_("37, 18 or 8 answers tell one feature of true accuracy .7, .8 or .9 from chance."),
 )
