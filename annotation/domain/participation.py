@@ -84,12 +84,20 @@ def new_annotator(*, is_simulated: bool = False) -> User:
     return user
 
 
+def opens_by_link(owner: User) -> bool:
+    """Whether a link may sign in to this account: links made it, and it has neither a password nor a role anywhere."""
+    if owner.has_usable_password() or owner.role != Role.ANNOTATOR or owner.is_staff or owner.is_superuser:
+        return False
+    return not owner.participations.exclude(role=Role.ANNOTATOR).exists()
+
+
 def require_account(place: Participation, user: User | None) -> None:
     """A link signs in only to accounts that links made; to one with a password or a role, its owner signs in first."""
-    owner = place.user
-    if user is not None and user.pk == owner.pk:
+    if user is not None and user.pk == place.user_id:
         return
-    if owner.has_usable_password() or owner.role != Role.ANNOTATOR or owner.is_staff or owner.is_superuser:
+    if not place.user.is_active:
+        raise ParticipationError(_("The account of this link was switched off; ask the person who runs the study."))
+    if not opens_by_link(place.user):
         raise ParticipationError(
             _("This link belongs to an account with a password: sign in first, then open it again.")
         )

@@ -1,4 +1,4 @@
-"""Joining a study by its link: under a name or none, and with a password for who wants to come back elsewhere."""
+"""Joining a study by its link: under a name or none; with a password for who would rather sign in than keep a link."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class JoinForm(forms.Form):
         min_length=8,
         required=False,
         strip=False,
-        help_text=gettext_lazy("Only needed to go on from another computer or browser, then together with a name."),
+        help_text=gettext_lazy(
+            "Only if you would rather sign in than keep a personal link to come back by; then together with a name."
+        ),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 

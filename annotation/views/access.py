@@ -29,6 +29,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A page for people; a sentence in JSON for the player, which keeps what was refused."""
     if request.content_type != "application/json":
         return csrf.csrf_failure(request, reason=reason)
+    if not request.user.is_authenticated:  # who has cleared their cookies comes back, and it is sent again
+        return JsonResponse({"error": _("You are signed out. Sign in again; nothing is lost.")}, status=401)
     return JsonResponse({"error": _("This page was opened too long ago; reload it. Nothing is lost.")}, status=403)
 
 

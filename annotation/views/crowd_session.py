@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotation.domain.coming_back import renew_link
 from annotation.domain.crowd_consent import recruitment_of
 from annotation.domain.crowd_sessions import (
     SessionState,
@@ -117,8 +118,12 @@ def mine(request: HttpRequest, participation: Participation) -> HttpResponseBase
 
 def act_on_own(request: HttpRequest, participation: Participation) -> None:
     act, is_sure = request.POST.get("act"), request.POST.get("confirmed") == "yes"
-    if act not in {"delete", "withdraw"} or not is_sure:
+    if act not in {"delete", "withdraw", "link"} or not is_sure:
         messages.warning(request, _("Tick the box beside it first; nothing was changed."))
+    elif act == "link":
+        renew_link(participation=participation)
+        update_session_auth_hash(request, participation.user)
+        messages.success(request, _("This is your new link; the old one leads nowhere any more."))
     elif act == "delete":
         is_nameless = delete_identity(participation=participation)
         if is_nameless:

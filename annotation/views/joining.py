@@ -1,4 +1,6 @@
-"""The way in: by a study's link, from Prolific, by an invitation; then consent. The work itself: annotation.views.work.
+"""The way in: by a study's link, from Prolific, by an invitation; then consent; and the way back by one's own link.
+
+The work itself: annotation.views.work.
 
 Opening a link stores nothing, so that a mail program that looks at it uses nothing up; the button does.
 """
@@ -10,13 +12,15 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth import login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
+from annotation.domain.coming_back import come_back, place_of_link
 from annotation.domain.crowd_consent import consent_terms, recruitment_of
 from annotation.domain.crowd_sessions import agree, entry_problem, return_address
 from annotation.domain.invitations import accept_invitation, invitation_of, require_usable
@@ -38,7 +42,7 @@ def join(request: HttpRequest, token: str) -> HttpResponseBase:
     """What the study is, how long it takes and who runs it; then in, under a name, a code or one's own account."""
     study = Study.objects.select_related("created_by").filter(join_token=token).first()
     if study is None:
-        raise Http404(_("This link leads to no study; ask the person who sent it for a new one."))
+        return no_such_link(request, _("This link leads to no study; ask the person who sent it for a new one."))
     try:
         arrival = parse_arrival(request.POST if request.method == "POST" else request.GET)
     except ParticipationError as error:
@@ -90,7 +94,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponseBase:
     try:
         invited = invitation_of(token)
     except ParticipationError as error:
-        raise Http404(str(error)) from error
+        return no_such_link(request, str(error))
     visit = request.POST.get("visit", "") or secrets.token_urlsafe(16)
     try:
         if request.method == "POST":
@@ -103,6 +107,36 @@ def invitation(request: HttpRequest, token: str) -> HttpResponseBase:
     if invited.kind == Invitation.Kind.FIRST and (problem := entry_problem(invited.study, None)):
         return join_page(request, invited.study, problem=problem)
     return join_page(request, invited.study, invitation=invited, visit=visit)
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def own_link(request: HttpRequest, place: int, proof: str) -> HttpResponseBase:
+    """Somebody without a password comes back to their place; who is there already goes on."""
+    user = person_of(request)
+    try:
+        found = place_of_link(place, proof)
+    except ParticipationError as error:
+        return no_such_link(request, str(error))
+    if request.method == "GET" and (user is None or user.pk != found.user_id):
+        return render(request, "annotation/work/back.html", {"study": found.study, "participation": found})
+    try:
+        return enter(request, lambda: come_back(place_id=place, proof=proof, user=user))
+    except ParticipationError as error:
+        return join_page(request, found.study, problem=str(error), status=409)
+
+
+@require_GET
+@login_required
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Somebody without a password is shown their links first; without one they could not come back."""
+    places = Participation.objects.filter(user=signed_in_user(request), role=Role.ANNOTATOR)
+    studies = [place.study for place in places.select_related("study").order_by("-study_id")]
+    return render(request, "annotation/work/sign_out.html", {"studies": studies})
+
+
+def no_such_link(request: HttpRequest, sentence: str) -> HttpResponse:
+    return render(request, "annotation/work/no_link.html", {"sentence": sentence}, status=404)
 
 
 def join_page(request: HttpRequest, study: Study, *, status: int = 200, **context: object) -> HttpResponse:
@@ -181,6 +215,8 @@ def declined(request: HttpRequest, participation: Participation) -> HttpResponse
 urlpatterns = [
     path("join/<str:token>/", join, name="join"),
     path("invitation/<str:token>/", invitation, name="invitation"),
+    path("back/<int:place>/<str:proof>/", own_link, name="own-link"),
+    path("signing-out/", sign_out, name="sign-out"),
     path("work/<slug:slug>/consent/", consent, name="consent"),
     path("work/<slug:slug>/declined/", declined, name="declined"),
 ]

@@ -167,6 +167,9 @@ def test_a_page_of_an_old_session_gets_its_refusal_as_a_sentence(ada: Browser) -
         403, {"error": "This page was opened too long ago; reload it. Nothing is lost."},
     )  # fmt: skip
     assert b"<h1>" in strict.post(address, {}).content
+    strict.cookies.clear()
+    reply = strict.post(address, "{}", content_type="application/json")
+    assert (reply.status_code, reply.json()) == (401, {"error": "You are signed out. Sign in again; nothing is lost."})
 
 
 def test_nobody_answers_for_another(ada: Browser, bob: Browser, here: OpenStudy) -> None:

@@ -1,30 +1,6 @@
 // Pages of a crowd: copies a code or a link, ticks everybody, shows fields where they matter.
 
-for (const button of document.querySelectorAll("[data-copy-text]")) {
-  button.addEventListener("click", async () => {
-    const status = document.querySelector("[data-copy-status]");
-    try {
-      await navigator.clipboard.writeText(button.dataset.copyText);
-      say(button.dataset.done);
-    } catch {
-      mark(document.querySelector("#code")); // Not a secure page, or not allowed.
-      say(button.dataset.failed);
-    }
-    function say(words) {
-      if (status) status.textContent = words;
-      else button.textContent = words;
-    }
-  });
-}
-
-function mark(element) {
-  if (!element) return;
-  const range = document.createRange();
-  range.selectNodeContents(element);
-  const selection = getSelection();
-  selection.removeAllRanges();
-  selection.addRange(range);
-}
+import "./copying.js";
 
 for (const all of document.querySelectorAll("[data-tick-all]")) {
   all.addEventListener("change", () => {
