@@ -13,6 +13,7 @@ A *content* makes what one item of a feature shows (planning_contents.py); pairs
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -103,6 +104,8 @@ def plan_items(draft: Draft, content: Content, rng: random.Random) -> list[Plann
     n_catch, n_gold = draft.shares.n_checks(len(items), len(draft.gold), has_catch=has_catch(draft))
     items += catch_items(draft, content, n_catch, rng)
     items += [reference_item(one, content, Condition.GOLD, rng) for one in rng.sample(draft.gold, n_gold)]
+    if Condition.SHUFFLED_EXPLANATION in draft.kinds:
+        items = in_parts(items, rng)
     rng.shuffle(items)
     return items + [reference_item(one, content, PRACTICE, rng) for one in draft.practice]
 
@@ -128,7 +131,7 @@ def control_items(
     draft: Draft, content: Content, real: Sequence[PlannedItem], n: int, rng: random.Random
 ) -> list[PlannedItem]:
     if Condition.SHUFFLED_EXPLANATION in draft.kinds:
-        return shuffled_explanations(real, n, rng)
+        return shuffled_explanations(draft, content, rng.sample(list(real), min(n, len(real))), rng)
     kinds = [kind for kind in draft.kinds if kind in draft.protocol.conditions]
     found = matched_controls(draft.drawn, pool=draft.pool, kinds=kinds, n=n, rng=rng)
     return [control_item(control, content, index, rng) for index, control in enumerate(found)]
@@ -146,17 +149,60 @@ def control_item(control: Control, content: Content, index: int, rng: random.Ran
     )
 
 
-def shuffled_explanations(real: Sequence[PlannedItem], n: int, rng: random.Random) -> list[PlannedItem]:
-    """Some of the items again, with the same images, each under the sentence of another one."""
-    chosen = rng.sample(list(real), min(n, len(real)))
-    texts = derangement([item.shown.text for item in chosen], [item.shown.text for item in real], rng)
+def shuffled_explanations(
+    draft: Draft, content: Content, chosen: Sequence[PlannedItem], rng: random.Random
+) -> list[PlannedItem]:
+    """The features of some items again, each under the sentence of another feature.
+
+    It is one that nobody meets otherwise, as far as there are such: of a sentence met twice one could tell that it is
+    false at least once.
+    """
+    texts = unmet_sentences(draft, content, chosen, rng)
+    left = [place for place, text in enumerate(texts) if not text]
+    known = [content(one.feature_id, 0).text for one in draft.drawn]
+    for place, text in zip(left, derangement([chosen[place].shown.text for place in left], known, rng), strict=True):
+        texts[place] = text
     return [
         replace(
-            item, condition=Condition.SHUFFLED_EXPLANATION, matched=item.feature, shown=replace(item.shown, text=text)
+            item, condition=Condition.SHUFFLED_EXPLANATION, matched=item.feature, seed=new_seed(rng),
+            shown=replace(item.shown, text=text),
         )
         for item, text in zip(chosen, texts, strict=True)
         if text
-    ]
+    ]  # fmt: skip
+
+
+def unmet_sentences(draft: Draft, content: Content, items: Sequence[PlannedItem], rng: random.Random) -> list[str]:
+    """A sentence for each item of a feature that is not in the study, of the same hookpoint first; "" where none is."""
+    shown = [*(one.feature_id for one in draft.drawn), *(one.feature_id for one in draft.references)]
+    met = {"", *(content(feature, 0).text for feature in shown), *(one.text for one in draft.references)}
+    spare: dict[str, str] = {}
+    for ref in rng.sample(draft.own, len(draft.own)):
+        text = content(ref.id, 0).text
+        if text not in met:
+            spare.setdefault(text, ref.hookpoint)
+    found = []
+    for item in items:
+        near = (text for text, hookpoint in spare.items() if hookpoint == draft.pool.refs[item.feature].hookpoint)
+        text = next(near, None) or next(iter(spare), "")
+        spare.pop(text, None)
+        found.append(text)
+    return found
+
+
+def in_parts(items: Sequence[PlannedItem], rng: random.Random) -> list[PlannedItem]:
+    """Each item told which part of its feature's images is its own, so that those of one feature share none.
+
+    All features have as many parts and which is whose is drawn, so that a part tells nothing of what an item is.
+    """
+    n_parts = max(Counter(item.feature for item in items).values(), default=1)
+    free = {item.feature: rng.sample(range(n_parts), n_parts) for item in items}
+    return [in_part(item, free[item.feature].pop(), n_parts) for item in items]
+
+
+def in_part(item: PlannedItem, part: int, n_parts: int) -> PlannedItem:
+    options = {**item.shown.options, "part": part, "n_parts": n_parts}
+    return replace(item, shown=replace(item.shown, options=options))
 
 
 def derangement(texts: Sequence[str], spare: Sequence[str], rng: random.Random) -> list[str]:

@@ -1,8 +1,8 @@
 """Verification of an explanation: does the sentence fit the image, or which of eight images does it fit?
 
 Half of the images activate the feature and were not used to explain it; a quarter are random silent ones, a quarter
-silent ones that look alike. With *shuffled explanation* as its control the same images stand under another feature's
-sentence: the difference is what the sentence tells.
+silent ones that look alike. With *shuffled explanation* as its control other images of the feature stand under another
+feature's sentence: the difference is what the sentence tells.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ LINES: dict[str, PlanLine] = {
     "intruder": make_line("intruder"),
     "panel": make_line("verification"),
     "image": make_line("verification", options={"n_images": 1}),
+    "part": make_line("verification", options={"part": 1, "n_parts": 2}),
     "pair": make_line("pair", other=SECOND),
     "patch-marking": make_line("patch-marking"),
 }
@@ -89,7 +90,7 @@ def test_a_feature_with_many_images_is_eligible_for_every_builder(name: str) -> 
         "easy": {"reference": 9, "contrast": 9, "queries": 2},
         "hard": {"reference": 9, "contrast": 9, "queries": 2},
         "graded": {"reference": 9, "contrast": 9, "queries": 2},
-        "intruder": {"candidates": 5}, "panel": {"queries": 8}, "image": {"queries": 1},
+        "intruder": {"candidates": 5}, "panel": {"queries": 8}, "image": {"queries": 1}, "part": {"queries": 8},
         "pair": {"left": 8, "right": 8}, "patch-marking": {"reference": 8, "queries": 4},
     }[name]  # fmt: skip
 
@@ -202,6 +203,43 @@ def test_hard_images_of_a_panel_are_those_most_like_its_activating_ones() -> Non
     silent = roles_of(FULL).verification.silent
     nearest_to_some = {max(silent, key=lambda other, one=one: alike(one, other)) for one in active}  # type: ignore[misc]
     assert hard & nearest_to_some
+
+
+@pytest.mark.parametrize(
+    ("found", "n_shared"), [(make_feature((32, 8, 8, 8), 48), 0), (FULL, 3), (make_feature((16, 0, 0, 0), 16), 8)]
+)
+def test_two_items_of_a_feature_share_as_few_images_as_can_be(found: FeatureImages, n_shared: int) -> None:
+    """FULL keeps 7 activating and 6 silent images for verification: 3 of twice 8 come again; the last, 4 of each."""
+    for seed in range(20):
+        shown = [
+            images_of(board_of(with_seed(LINES["panel"], 2 * seed + part, options={"part": part, "n_parts": 2}), found))
+            for part in range(2)
+        ]
+        assert len(set(shown[0]["queries"]) & set(shown[1]["queries"])) == n_shared
+
+
+def test_a_part_of_the_images_differs_from_another_only_by_chance() -> None:
+    found = make_feature((32, 8, 8, 8), 48)
+    strengths: list[list[float]] = [[], []]
+    likeness: list[list[float]] = [[], []]
+    values = {one.image: one.value for one in found.active}
+    for latent in range(N_SEEDS):
+        feature = FIRST._replace(latent=latent)
+        sources = make_sources({feature: found}, similarity=alike)
+        for part in range(2):
+            options = {"part": part, "n_parts": 2}
+            board = compose(with_seed(LINES["panel"], latent, feature=feature, options=options), sources)
+            strengths[part] += [values[image] for image in images_of(board)["queries"] if image in values]
+            likeness[part] += [one for one in board.truth["similarities"] if one is not None]
+    for first, second in (strengths, likeness):
+        error = (np.var(first) / len(first) + np.var(second) / len(second)) ** 0.5
+        assert abs(np.mean(first) - np.mean(second)) < 3 * error
+
+
+def test_one_part_is_all_the_images() -> None:
+    for seed in range(20):
+        alone = board_of(with_seed(LINES["panel"], seed, options={"part": 0, "n_parts": 1}), FULL)
+        assert images_of(alone) == images_of(board_of(with_seed(LINES["panel"], seed), FULL))
 
 
 def test_without_embeddings_a_panel_has_random_negatives_only() -> None:
