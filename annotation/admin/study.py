@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from annotation.admin.base import FactAdmin, RecordAdmin, ResearcherAdmin, Rows, user_of
 from annotation.domain.launching import launch_study
@@ -54,8 +55,8 @@ class StudyAdmin(ResearcherAdmin):
         return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        is_draft = isinstance(obj, Study) and obj.state == Study.State.DRAFT
-        return is_draft and super().has_delete_permission(request, obj)
+        """A draft is deleted on its own pages, which say what goes with it; what was launched stays."""
+        return False
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -84,22 +85,22 @@ class StudyAdmin(ResearcherAdmin):
         obj.pk = made.pk
         obj.refresh_from_db()
 
-    @admin.action(description="Launch: freeze the stimuli as a run")
+    @admin.action(description=_("Launch: freeze the stimuli as a run"))
     def launch(self, request: HttpRequest, queryset: Rows) -> None:
         def act(study: Study) -> None:
             wake_workers(launch_study(study=study, user=user_of(request)).queue)
 
         self.steer(request, queryset, act, "launched")
 
-    @admin.action(description="Pause: nobody gets further items")
+    @admin.action(description=_("Pause: nobody gets further items"))
     def pause(self, request: HttpRequest, queryset: Rows) -> None:
         self.steer(request, queryset, lambda study: pause_study(study=study, user=user_of(request)), "paused")
 
-    @admin.action(description="Resume")
+    @admin.action(description=_("Resume"))
     def resume(self, request: HttpRequest, queryset: Rows) -> None:
         self.steer(request, queryset, lambda study: resume_study(study=study, user=user_of(request)), "resumed")
 
-    @admin.action(description="Close for good")
+    @admin.action(description=_("Close for good"))
     def close(self, request: HttpRequest, queryset: Rows) -> None:
         self.steer(request, queryset, lambda study: close_study(study=study, user=user_of(request)), "closed")
 

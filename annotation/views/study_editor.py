@@ -1,4 +1,4 @@
-"""Making a study: its form with a live preview of the sample."""
+"""Making a study: its form with a live preview of the sample; and deleting a draft."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain.sampling import SamplingError
 from annotation.domain.studies import StudyError, create_study
+from annotation.domain.study_deleting import delete_draft, deletion_of
 from annotation.domain.study_editing import change_study
 from annotation.domain.study_samples import sample_of
 from annotation.forms.study import StudyForm
@@ -48,6 +49,23 @@ def study_edit(request: HttpRequest, study: Study) -> HttpResponseBase:
     return render(request, FORM_PAGE, {"form": form, "study": study, "tab": "edit"})
 
 
+@require_http_methods(["GET", "POST"])
+@study_editor
+def study_delete(request: HttpRequest, study: Study) -> HttpResponseBase:
+    """What goes with a draft, and the button; what was launched stays, and is closed instead."""
+    if request.method == "POST":
+        try:
+            if request.POST.get("confirmed") != "yes":
+                raise StudyError(_("Tick the box to confirm that the draft shall be deleted."))
+            delete_draft(study=study, user=signed_in_user(request))
+            messages.success(request, _("The draft '%(name)s' was deleted.") % {"name": study.name})
+            return redirect("studies")
+        except StudyError as error:
+            messages.error(request, str(error))
+    context = {"study": study, "deletion": deletion_of(study), "tab": "overview"}
+    return render(request, "annotation/studies/delete.html", context)
+
+
 @require_POST
 @researcher_required
 def study_sampler(request: HttpRequest) -> HttpResponse:
@@ -72,6 +90,7 @@ def study_sampler(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("studies/new/", study_new, name="study-new"),
     path("studies/sampler/", study_sampler, name="study-sampler"),
+    path("studies/<slug:slug>/delete/", study_delete, name="study-delete"),
     path("studies/<slug:slug>/edit/", study_edit, name="study-edit"),
     path("", include("annotation.views.study_guideline")),
 ]
