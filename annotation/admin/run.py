@@ -10,12 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
 
 from annotation.admin.base import RecordAdmin, Rows, user_of
 from annotation.domain.runs import cancel_run, clone_run, retry_run, run_progress
-from annotation.forms.run import StageForm
 from annotation.models import Chunk, Run, RunLogLine, RunMetric, Worker
-from annotation.views.runs import STARTABLE, estimate_of, given_values, started_run
+from annotation.views.runs import STARTABLE, cost_of, filled_form, started_run
 from config.wakeup import wake_workers
 
 
@@ -35,34 +35,32 @@ class RunAdmin(RecordAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Choose a stage, fill in its settings, see the estimate, start."""
         stage = request.GET.get("stage", "")
-        context = {**self.admin_site.each_context(request), "title": "Start a run", "stages": STARTABLE.values()}
+        context = {**self.admin_site.each_context(request), "title": _("Start a run"), "stages": STARTABLE.values()}
         if stage in STARTABLE:
-            form = StageForm(stage, user_of(request), given_values(request, None))
-            if request.method == "POST":
-                form = StageForm(stage, user_of(request), data=request.POST)
-                run = started_run(request, form, None)
-                if run is not None:
-                    return HttpResponseRedirect(reverse("admin:annotation_run_change", args=[run.pk]))
-            context |= {"stage": STARTABLE[stage], "form": form, "estimate": estimate_of(request, form)}
+            form = filled_form(request, stage, None)
+            run = started_run(request, form, None) if form.is_bound else None
+            if run is not None:
+                return HttpResponseRedirect(reverse("admin:annotation_run_change", args=[run.pk]))
+            context |= {"stage": STARTABLE[stage], "form": form, "cost": cost_of(form)}
         return TemplateResponse(request, "admin/annotation/run/start.html", context)
 
     @admin.display(description="done")
     def share_done(self, run: Run) -> str:
         return f"{100 * run_progress(run).share:.0f} %"
 
-    @admin.display(description="live page")
+    @admin.display(description=_("live page"))
     def live_page(self, run: Run) -> str:
         return format_html('<a href="{}">look</a>', reverse("run", args=[run.pk]))
 
-    @admin.action(description="Cancel: stop within seconds, keep what is done")
+    @admin.action(description=_("Cancel: stop within seconds, keep what is done"))
     def cancel(self, request: HttpRequest, queryset: Rows) -> None:
         self.each(request, queryset, lambda run: cancel_run(run=run), "cancelled")
 
-    @admin.action(description="Retry: compute only what is not done")
+    @admin.action(description=_("Retry: compute only what is not done"))
     def retry(self, request: HttpRequest, queryset: Rows) -> None:
         self.each(request, queryset, lambda run: self.wake(retry_run(run=run)), "queued again")
 
-    @admin.action(description="Clone: the same config again")
+    @admin.action(description=_("Clone: the same config again"))
     def clone(self, request: HttpRequest, queryset: Rows) -> None:
         def act(run: Run) -> None:
             self.wake(clone_run(run=run, user=user_of(request), changes={}))

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.security import HttpBearer
@@ -64,7 +65,7 @@ def no_such_address(request: HttpRequest, rest: str) -> JsonResponse:
 def token_with(request: HttpRequest, scope: str) -> ApiToken:
     token: ApiToken = request.auth  # type: ignore[attr-defined]
     if scope not in token.scopes:
-        raise HttpError(403, f"This token lacks the scope '{scope}'.")
+        raise HttpError(403, _("This token lacks the scope '%(scope)s'.") % {"scope": scope})
     return token
 
 
@@ -83,7 +84,7 @@ def study_to_change(request: HttpRequest, slug: str, scope: str) -> Study:
 
 def require_researcher(user: User) -> None:
     if not user.is_researcher:
-        raise HttpError(403, "This is for researchers of the site; ask an administrator for the role.")
+        raise HttpError(403, _("This is for researchers of the site; ask an administrator for the role."))
 
 
 def refusing(act: Callable[[], T], *errors: type[Exception], status: int = 409) -> T:

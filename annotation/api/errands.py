@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.http import FileResponse, HttpRequest
+from django.utils.translation import gettext as _
 from ninja import File, Form, Schema, Status
 from ninja.errors import HttpError
 from ninja.files import UploadedFile
@@ -81,9 +82,9 @@ def mapping_in(text: str) -> dict[str, str]:
     try:
         mapping = json.loads(text)
     except ValueError as error:
-        raise HttpError(422, "The mapping is not JSON.") from error
+        raise HttpError(422, _("The mapping is not JSON.")) from error
     if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
-        raise HttpError(422, 'The mapping must be like {"annotator": "rater"}.')
+        raise HttpError(422, _('The mapping must be like {"annotator": "rater"}.'))
     return mapping
 
 
@@ -147,5 +148,5 @@ def errand_of(request: HttpRequest, errand_id: int, scope: str) -> Errand:
     user = token_with(request, scope).user
     errand = Errand.objects.select_related("study").filter(pk=errand_id, created_by=user).first()
     if errand is None:
-        raise HttpError(404, f"You asked for no errand {errand_id}.")
+        raise HttpError(404, _("You asked for no errand %(errand_id)s.") % {"errand_id": errand_id})
     return errand

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.http import FileResponse, HttpRequest
+from django.utils.translation import gettext as _
 from ninja import Schema, Status
 from ninja.errors import HttpError
 from pydantic import Field
@@ -81,5 +82,7 @@ def _export(request: HttpRequest, slug: str, export_id: int) -> ExportFile:
     study = study_for_token(request, slug, "exports:read")
     export = study.export_files.filter(pk=export_id).first()
     if export is None:
-        raise HttpError(404, f"There is no export {export_id} of '{slug}'.")
+        raise HttpError(
+            404, _("There is no export %(export_id)s of '%(slug)s'.") % {"export_id": export_id, "slug": slug}
+        )
     return export

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from ninja import Query, Schema, Status
 from ninja.errors import HttpError
 
@@ -87,7 +88,9 @@ def delivery_out(delivery: WebhookDelivery) -> DeliveryOut:
 def webhook_of(request: HttpRequest, slug: str, webhook_id: int) -> Webhook:
     webhook = study_to_change(request, slug, SCOPE).webhooks.select_related("study").filter(pk=webhook_id).first()
     if webhook is None:
-        raise HttpError(404, f"There is no webhook {webhook_id} of '{slug}'.")
+        raise HttpError(
+            404, _("There is no webhook %(webhook_id)s of '%(slug)s'.") % {"webhook_id": webhook_id, "slug": slug}
+        )
     return webhook
 
 
@@ -153,7 +156,7 @@ def redeliver(request: HttpRequest, slug: str, webhook_id: int, delivery_id: int
     """The same message once more, as a new delivery."""
     delivery = webhook_of(request, slug, webhook_id).deliveries.filter(pk=delivery_id).first()
     if delivery is None:
-        raise HttpError(404, f"There is no delivery {delivery_id} of this webhook.")
+        raise HttpError(404, _("There is no delivery %(delivery_id)s of this webhook.") % {"delivery_id": delivery_id})
     again = webhooks.redeliver(delivery=delivery)
     transaction.on_commit(lambda: wake_workers("cpu"))
     return Status(202, delivery_out(again))

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from annotation.domain.feature_list import FeatureFilter, filtered_features
 from annotation.domain.keyset import Order
 from annotation.domain.visibility import visible_dictionaries, visible_image_sets
+from annotation.domain.wording import within_sentence
 from annotation.models import CONTROL_KINDS, Dictionary, ExemplarSet, Feature, Run, Study, User, VisionModel
 
 N_RUNS = N_STUDIES = 5
@@ -26,6 +27,10 @@ class Step(NamedTuple):
     command: str
     url_name: str
     query: str
+
+    @property
+    def within_sentence(self) -> str:
+        return within_sentence(self.title)
 
 
 class Overview(NamedTuple):

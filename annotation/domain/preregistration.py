@@ -16,6 +16,7 @@ from django.utils.translation import gettext_noop
 
 from annotation.domain.studies import StudyError, log_event
 from annotation.domain.study_editing import require_draft
+from annotation.domain.wording import within_sentence
 from annotation.models import Annotation, Participation, Role, Study, User
 
 LONGEST_TEXT = 5000
@@ -88,7 +89,7 @@ def settle(values: Mapping[str, Any]) -> dict[str, Any]:
     settled = {name: settled_value(known[name], value) for name, value in values.items() if value not in (None, "")}
     missing = [_(known[name].label) for name in NEEDED if settled and name not in settled]
     if missing:
-        raise StudyError(_("A pre-registration needs %(values)s.") % {"values": ", ".join(missing).lower()})
+        raise StudyError(_("A pre-registration needs %(values)s.") % {"values": within_sentence(", ".join(missing))})
     return settled
 
 

@@ -106,7 +106,7 @@ class RecruitmentForm(RecruitmentModelForm):
 def between(low: int, high: int) -> Any:
     def check(value: Any) -> None:
         if not low <= value <= high:
-            raise forms.ValidationError(f"This can be {low} to {high}.")
+            raise forms.ValidationError(_("This can be %(low)s to %(high)s.") % {"low": low, "high": high})
 
     return check
 

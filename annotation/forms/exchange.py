@@ -126,4 +126,6 @@ class SimulateForm(forms.Form):
 
 class WebhookForm(forms.Form):
     url = forms.CharField(label=_("Address"), max_length=500, widget=forms.URLInput(attrs={"placeholder": "https://…"}))
-    events = forms.MultipleChoiceField(choices=list(EVENTS.items()), widget=forms.CheckboxSelectMultiple)
+    events = forms.MultipleChoiceField(
+        choices=[(event, _(meaning)) for event, meaning in EVENTS.items()], widget=forms.CheckboxSelectMultiple
+    )

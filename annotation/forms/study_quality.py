@@ -62,7 +62,10 @@ class ReservationForm(forms.Form):
     def __init__(self, study: Study, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         people = Participation.objects.filter(study=study, role=Role.ANNOTATOR).select_related("user").order_by("id")
-        cohorts = [(f"cohort:{one.pk}", f"cohort {one.name}") for one in Cohort.objects.filter(study=study)]
+        cohorts = [
+            (f"cohort:{one.pk}", gettext_lazy("cohort %(name)s") % {"name": one.name})
+            for one in Cohort.objects.filter(study=study)
+        ]
         self.study = study
         choices = [*cohorts, *((f"person:{one.user_id}", one.user.username) for one in people)]
         self.fields["to"].choices = choices  # type: ignore[attr-defined]

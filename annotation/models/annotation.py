@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.exclusion import Exclusion
 from annotation.models.study import Item, ReferenceItem, Slot, Study
@@ -18,9 +19,9 @@ class Annotation(models.Model):
     """
 
     class Source(models.TextChoices):
-        WEB = "web", "given here"
-        IMPORT = "import", "imported"
-        BUNDLE = "bundle", "given elsewhere, from a bundle"
+        WEB = "web", _("given here")
+        IMPORT = "import", _("imported")
+        BUNDLE = "bundle", _("given elsewhere, from a bundle")
 
     uuid = models.UUIDField(unique=True, help_text="Made by the client: the same answer sent twice is one row.")
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="annotations", db_index=False)
@@ -101,9 +102,9 @@ class Remark(models.Model):
     """A skip, flag or comment on an item. Flags and comments stay open until somebody has dealt with them."""
 
     class Kind(models.TextChoices):
-        SKIP = "skip", "skip"
-        FLAG = "flag", "flag"
-        COMMENT = "comment", "comment"
+        SKIP = "skip", _("skip")
+        FLAG = "flag", _("flag")
+        COMMENT = "comment", _("comment")
 
     uuid = models.UUIDField(unique=True)
     kind = models.CharField(max_length=8, choices=Kind)
@@ -132,10 +133,10 @@ class ExportFile(models.Model):
     """An export of a study's answers: asked for, being written by a worker, or done."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "queued"
-        RUNNING = "running", "running"
-        DONE = "done", "done"
-        FAILED = "failed", "failed"
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="export_files")
     file_format = models.CharField(max_length=8)

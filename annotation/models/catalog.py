@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 ELSEWHERE = "elsewhere"
 M = TypeVar("M", bound=models.Model, covariant=True)
@@ -22,9 +23,9 @@ class ImageSet(models.Model):
     """A registered folder of images with labels and attributes."""
 
     class Visibility(models.TextChoices):
-        PUBLIC = "public", "everyone"
-        SIGNED_IN = "signed-in", "people who are signed in"
-        TEAM = "team", "the team named below"
+        PUBLIC = "public", _("everyone")
+        SIGNED_IN = "signed-in", _("people who are signed in")
+        TEAM = "team", _("the team named below")
 
     name = models.CharField(max_length=80, unique=True)
     digest = models.CharField(max_length=64, unique=True)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.people import CODE_ALPHABET
 from annotation.models.study import Participation, Study
@@ -29,9 +30,9 @@ class Recruitment(models.Model):
     """How a study finds, leads and pays its people. Without this row it is open by its link, unpaid and endless."""
 
     class Pay(models.TextChoices):
-        NONE = "none", "nothing"
-        SESSION = "session", "an amount per session"
-        HOUR = "hour", "an amount per hour of work"
+        NONE = "none", _("nothing")
+        SESSION = "session", _("an amount per session")
+        HOUR = "hour", _("an amount per hour of work")
 
     study = models.OneToOneField(Study, on_delete=models.CASCADE, related_name="recruitment")
     by_link = models.BooleanField(default=True)
@@ -73,10 +74,10 @@ class WorkSession(models.Model):
     """One sitting of a fixed number of judgements, with how it ended and the code the person was given."""
 
     class Ending(models.TextChoices):
-        COMPLETE = "complete", "complete"
-        LEFT = "left", "left early"
-        SCREENED_OUT = "screened_out", "screened out"
-        LAPSED = "lapsed", "never finished"
+        COMPLETE = "complete", _("complete")
+        LEFT = "left", _("left early")
+        SCREENED_OUT = "screened_out", _("screened out")
+        LAPSED = "lapsed", _("never finished")
 
     participation = models.ForeignKey(Participation, on_delete=models.PROTECT, related_name="work_sessions")
     number = models.IntegerField()
@@ -116,10 +117,10 @@ class PayEntry(models.Model):
     """
 
     class Kind(models.TextChoices):
-        EARNED = "earned", "earned"
-        APPROVED = "approved", "approved"
-        BONUS = "bonus", "bonus"
-        PAID = "paid", "paid"
+        EARNED = "earned", _("earned")
+        APPROVED = "approved", _("approved")
+        BONUS = "bonus", _("bonus")
+        PAID = "paid", _("paid")
 
     participation = models.ForeignKey(Participation, on_delete=models.PROTECT, related_name="pay_entries")
     work_session = models.ForeignKey(
@@ -150,8 +151,8 @@ class Invitation(models.Model):
     """A link that lets one person in, once; of kind return, the same person once more."""
 
     class Kind(models.TextChoices):
-        FIRST = "first", "to take part"
-        RETURN = "return", "to come back"
+        FIRST = "first", _("to take part")
+        RETURN = "return", _("to come back")
 
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="invitations")
     token = models.CharField(max_length=40, unique=True, default=new_invitation_token)
@@ -200,8 +201,8 @@ class ExternalIdentity(models.Model):
     """
 
     class Source(models.TextChoices):
-        PROLIFIC = "prolific", "Prolific"
-        EMAIL = "email", "e-mail"
+        PROLIFIC = "prolific", _("Prolific")
+        EMAIL = "email", _("e-mail")
 
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="external_identities")
     source = models.CharField(max_length=10, choices=Source)

@@ -6,6 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.study import Item, Study
 
@@ -34,9 +35,9 @@ class WebhookDelivery(models.Model):
     """One message for one address: pending until it was taken (2xx) or, after a day of attempts, given up."""
 
     class State(models.TextChoices):
-        PENDING = "pending", "pending"
-        DELIVERED = "delivered", "delivered"
-        GIVEN_UP = "given-up", "given up"
+        PENDING = "pending", _("pending")
+        DELIVERED = "delivered", _("delivered")
+        GIVEN_UP = "given-up", _("given up")
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4)
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
@@ -81,20 +82,20 @@ class Errand(models.Model):
     """Work asked for on a page and done by a worker: an import with its dry run, a bundle, a simulation."""
 
     class Kind(models.TextChoices):
-        IMPORT_ITEMS = "import-items", "import of items"
-        IMPORT_ANSWERS = "import-answers", "import of answers"
-        EXPORT_BUNDLE = "export-bundle", "study bundle"
-        IMPORT_BUNDLE = "import-bundle", "import of a study bundle"
-        EXPORT_ANSWERS = "export-answers", "answers bundle"
-        RETURN_ANSWERS = "return-answers", "return of answers"
-        SIMULATE = "simulate", "simulation"
+        IMPORT_ITEMS = "import-items", _("import of items")
+        IMPORT_ANSWERS = "import-answers", _("import of answers")
+        EXPORT_BUNDLE = "export-bundle", _("study bundle")
+        IMPORT_BUNDLE = "import-bundle", _("import of a study bundle")
+        EXPORT_ANSWERS = "export-answers", _("answers bundle")
+        RETURN_ANSWERS = "return-answers", _("return of answers")
+        SIMULATE = "simulate", _("simulation")
 
     class State(models.TextChoices):
-        QUEUED = "queued", "waiting for a worker"
-        RUNNING = "running", "under way"
-        CHECKED = "checked", "checked"
-        DONE = "done", "done"
-        FAILED = "failed", "failed"
+        QUEUED = "queued", _("waiting for a worker")
+        RUNNING = "running", _("under way")
+        CHECKED = "checked", _("checked")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
 
     kind = models.CharField(max_length=16, choices=Kind)
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
@@ -122,8 +123,8 @@ class Bundle(models.Model):
     """A study that travels: sent from here, or received from another site, under the identity it has on both."""
 
     class Direction(models.TextChoices):
-        SENT = "sent", "sent"
-        RECEIVED = "received", "received"
+        SENT = "sent", _("sent")
+        RECEIVED = "received", _("received")
 
     uuid = models.UUIDField(default=uuid.uuid4)
     direction = models.CharField(max_length=8, choices=Direction)

@@ -6,6 +6,7 @@ import secrets
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 PLAN_PHASE = -1
 N_ATTEMPTS = 5  # a chunk whose worker died this often is given up: it would kill the next worker too
@@ -19,11 +20,11 @@ class Run(models.Model):
     """One execution of a stage."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "queued"
-        RUNNING = "running", "running"
-        DONE = "done", "done"
-        FAILED = "failed", "failed"
-        CANCELLED = "cancelled", "cancelled"
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
 
     stage = models.CharField(max_length=40)
     title = models.CharField(max_length=200, blank=True)
@@ -73,15 +74,15 @@ class Chunk(models.Model):
     """A run's unit of restartable work; claimable once all chunks of lower phase are done."""
 
     class Kind(models.TextChoices):
-        PLAN = "plan", "plan"
-        WORK = "work", "work"
-        FINISH = "finish", "finish"
+        PLAN = "plan", _("plan")
+        WORK = "work", _("work")
+        FINISH = "finish", _("finish")
 
     class State(models.TextChoices):
-        WAITING = "waiting", "waiting"
-        RUNNING = "running", "running"
-        DONE = "done", "done"
-        FAILED = "failed", "failed"
+        WAITING = "waiting", _("waiting")
+        RUNNING = "running", _("running")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.WORK)

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from annotation.models.catalog import Feature, Image
 from annotation.models.people import Role
@@ -30,17 +31,17 @@ def new_queue_position() -> int:
 
 
 class Condition(models.TextChoices):
-    """What an item really is; hidden until the study closes."""
+    """What an item really is; hidden until the study closes. Its labels are data too: pages translate them."""
 
-    REAL = "real", "feature"
-    RANDOM_DIRECTIONS = "random_directions", "random directions"
-    RESIDUAL_BASIS = "residual_basis", "residual basis"
-    UNTRAINED_DICTIONARY = "untrained_dictionary", "untrained dictionary"
-    RANDOM_TRANSFORMER = "random_transformer", "random transformer"
-    SHUFFLED = "shuffled", "patches shuffled between features"
-    SHUFFLED_EXPLANATION = "shuffled_explanation", "explanation of another feature"
-    CATCH = "catch", "catch item"
-    GOLD = "gold", "gold item"
+    REAL = "real", gettext_noop("feature")
+    RANDOM_DIRECTIONS = "random_directions", gettext_noop("random directions")
+    RESIDUAL_BASIS = "residual_basis", gettext_noop("residual basis")
+    UNTRAINED_DICTIONARY = "untrained_dictionary", gettext_noop("untrained dictionary")
+    RANDOM_TRANSFORMER = "random_transformer", gettext_noop("random transformer")
+    SHUFFLED = "shuffled", gettext_noop("patches shuffled between features")
+    SHUFFLED_EXPLANATION = "shuffled_explanation", gettext_noop("explanation of another feature")
+    CATCH = "catch", gettext_noop("catch item")
+    GOLD = "gold", gettext_noop("gold item")
 
 
 class Study(models.Model):
@@ -52,19 +53,19 @@ class Study(models.Model):
         CLOSED = "closed", _("closed")
 
     class QueueOrder(models.TextChoices):
-        BREADTH = "breadth", "every item once before any twice"
-        UNCERTAINTY = "uncertainty", "items people disagree on first"
-        FINISH = "finish", "finish what was begun"
+        BREADTH = "breadth", _("every item once before any twice")
+        UNCERTAINTY = "uncertainty", _("items people disagree on first")
+        FINISH = "finish", _("finish what was begun")
 
     class VocabularyMode(models.TextChoices):
-        FIXED = "fixed", "only the listed terms"
-        EXTENSIBLE = "extensible", "the listed terms, and new ones after a look at those near"
-        OPEN = "open", "any words"
+        FIXED = "fixed", _("only the listed terms")
+        EXTENSIBLE = "extensible", _("the listed terms, and new ones after a look at those near")
+        OPEN = "open", _("any words")
 
     class Origin(models.TextChoices):
-        HERE = "here", "made here"
-        IMPORT = "import", "answers of earlier work, imported"
-        BUNDLE = "bundle", "a bundle of another site, whose answers go back there"
+        HERE = "here", _("made here")
+        IMPORT = "import", _("answers of earlier work, imported")
+        BUNDLE = "bundle", _("a bundle of another site, whose answers go back there")
 
     name = models.CharField(max_length=120)
     slug = models.SlugField(max_length=80, unique=True)
@@ -164,8 +165,8 @@ class ReferenceItem(models.Model):
     """
 
     class Kind(models.TextChoices):
-        PRACTICE = "practice", "practice"
-        GOLD = "gold", "gold"
+        PRACTICE = "practice", _("practice")
+        GOLD = "gold", _("gold")
 
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="reference_items")
     kind = models.CharField(max_length=8, choices=Kind)
@@ -194,9 +195,9 @@ class Participation(models.Model):
     """One person in one study: role there, consent, practice, session counters (kept, never counted in a request)."""
 
     class CameBy(models.TextChoices):
-        LINK = "link", "link"
-        INVITATION = "invitation", "invitation"
-        PROLIFIC = "prolific", "Prolific"
+        LINK = "link", _("link")
+        INVITATION = "invitation", _("invitation")
+        PROLIFIC = "prolific", _("Prolific")
 
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="participations")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="participations")
@@ -286,12 +287,12 @@ class Slot(models.Model):
     """
 
     class State(models.TextChoices):
-        OPEN = "open", "open"
-        LEASED = "leased", "leased"
-        DONE = "done", "done"
-        SEEN = "seen", "seen without an answer that counts"
-        WITHDRAWN = "withdrawn", "withdrawn"
-        WAITING = "waiting", "kept for its annotator"
+        OPEN = "open", _("open")
+        LEASED = "leased", _("leased")
+        DONE = "done", _("done")
+        SEEN = "seen", _("seen without an answer that counts")
+        WITHDRAWN = "withdrawn", _("withdrawn")
+        WAITING = "waiting", _("kept for its annotator")
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="slots", db_index=False)
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="slots")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.study import Study
 
@@ -12,8 +13,8 @@ class StudyVersion(models.Model):
     """One change of a launched study; answers given from then on carry its number."""
 
     class Kind(models.TextChoices):
-        MINOR = "minor", "minor: answers before and after mean the same"
-        MAJOR = "major", "major: answers before and after are not the same measurement"
+        MINOR = "minor", _("minor: answers before and after mean the same")
+        MAJOR = "major", _("major: answers before and after are not the same measurement")
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="versions")
     version = models.CharField(max_length=12)

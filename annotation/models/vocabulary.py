@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models.study import Study
 
@@ -67,9 +68,9 @@ class TermMerge(models.Model):
     """Who let one wording stand for another, when and why; undone, never deleted."""
 
     class Kind(models.TextChoices):
-        MERGE = "merge", "merged"
-        SYNONYM = "synonym", "synonym"
-        RENAME = "rename", "renamed"
+        MERGE = "merge", _("merged")
+        SYNONYM = "synonym", _("synonym")
+        RENAME = "rename", _("renamed")
 
     study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="term_merges")
     kind = models.CharField(max_length=8, choices=Kind)

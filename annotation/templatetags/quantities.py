@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.utils.translation import gettext as _
 
 register = template.Library()
 
@@ -25,7 +26,7 @@ def one_in(share: float | None) -> str:
         return ""
     n = 1 / share
     rounded = round(n) if n < 100 else round(n, 1 - len(str(int(n))) + 1)
-    return f"1 in {int(rounded):,}"
+    return _("1 in %(n)s") % {"n": f"{int(rounded):,}"}
 
 
 @register.filter

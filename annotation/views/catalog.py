@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from annotation.domain.catalog import (
@@ -121,7 +122,7 @@ def image_with_hash(request: HttpRequest, sha256: str, *, has_mask: bool = False
     rows = visible_images(request.user).filter(sha256=sha256).select_related("image_set")
     found = (rows.exclude(mask_path="") if has_mask else rows).order_by("id").first()
     if found is None:
-        raise Http404("There is no such image, or you may not see it.")
+        raise Http404(_("There is no such image, or you may not see it."))
     return found
 
 
@@ -150,8 +151,8 @@ def dictionary_row(shown: Dictionary) -> DictionaryRow:
     quality = quality_by_hookpoint(shown)
     return DictionaryRow(
         dictionary=shown,
-        explained=block_chart("Explained variance", [(one.hookpoint, one.explained) for one in quality]),
-        dead=block_chart("Dead share", [(one.hookpoint, one.dead_share) for one in quality]),
+        explained=block_chart(_("Explained variance"), [(one.hookpoint, one.explained) for one in quality]),
+        dead=block_chart(_("Dead share"), [(one.hookpoint, one.dead_share) for one in quality]),
         l0=sorted({one.l0 for one in quality if one.l0 is not None}),
     )
 

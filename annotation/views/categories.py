@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from annotation.domain.categories import (
@@ -72,7 +73,7 @@ def change(request: HttpRequest, study: Study, user: User) -> None:
         return
     category = category_of(study, given.get("category", ""))
     if category is None:
-        raise StudyError("This category is gone; it was changed meanwhile.")
+        raise StudyError(_("This category is gone; it was changed meanwhile."))
     match act:
         case "rename":
             rename_category(category=category, user=user, name=given.get("name", ""))
@@ -86,7 +87,7 @@ def change(request: HttpRequest, study: Study, user: User) -> None:
             before = category_of(study, given.get("before", ""))
             place_category(category=category, user=user, parent=parent, before=before)
         case _:
-            raise StudyError("Nothing was changed.")
+            raise StudyError(_("Nothing was changed."))
 
 
 def category_of(study: Study, pk: str) -> Category | None:

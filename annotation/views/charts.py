@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from django.utils.translation import gettext
+
 from annotation.domain.exemplar_rows import Histogram
 
 
@@ -44,7 +46,8 @@ def histogram_chart(histogram: Histogram, *, width: int = 360, height: int = 96)
             y=round(height * (1 - count / most), 2),
             width=round(max(step - 1, 0.5), 2),
             height=round(height * count / most, 2),
-            title=f"{count:,} tokens between {edges[i]:.3g} and {edges[i + 1]:.3g}",
+            title=gettext("%(count)s tokens between %(low)s and %(high)s")
+            % {"count": f"{count:,}", "low": f"{edges[i]:.3g}", "high": f"{edges[i + 1]:.3g}"},
         )
         for i, count in enumerate(counts)
     ]

@@ -163,7 +163,8 @@ def map_context(comparison: Comparison, user: User) -> dict[str, Any]:
     return {
         "block_maps": block_maps(comparison), "contribution_maps": contribution_maps(comparison),
         "cascades": [*cascade_plots(comparison), *retrieval_plots(comparison)], "warning": warning_of(comparison),
-        "terms": list(TERMS.values()), "term_lines": term_lines(comparison), "term_caption": term_caption(comparison),
+        "terms": [_(words) for words in TERMS.values()], "term_lines": term_lines(comparison),
+        "term_caption": term_caption(comparison),
         "neighbors": nearest_images(comparison, visible_image_sets(user)),
     }  # fmt: skip
 
@@ -184,8 +185,8 @@ def chosen_of(comparison: Comparison) -> list[Chosen]:
 
 
 def headings(shown: list[Measure], query: list[tuple[str, Any]], order: str) -> list[Heading]:
-    columns = [("name", "Dictionary", "", False), ("hookpoint", "Hookpoint", "", False)]
-    columns += [(one.key, one.name, one.meaning, True) for one in shown]
+    columns = [("name", _("Dictionary"), "", False), ("hookpoint", _("Hookpoint"), "", False)]
+    columns += [(one.key, _(one.name), _(one.meaning), True) for one in shown]
     found = []
     for key, name, meaning, is_number in columns:
         falls_next = order != f"-{key}" if is_number else order == key
@@ -231,9 +232,10 @@ def quality_context(dictionary: Dictionary, user: User) -> dict[str, Any]:
     """What the page of one dictionary says of its quality beside the table it has of its own."""
     comparison = Comparison([dictionary])
     shown = [one for one in comparison.measured() if one.is_shown and one.key not in IN_OWN_TABLE]
+    in_bars = {_(name) for name in IN_BARS}
     return {
         "measures": shown, "figures": lines_of(comparison, shown, "hookpoint") if shown else [],
-        "plots": [plot for plot in curves_by_block(comparison) if plot.title not in IN_BARS],
+        "plots": [plot for plot in curves_by_block(comparison) if plot.title not in in_bars],
         "density": density_plot(comparison), "evaluated": chosen_of(comparison)[0], **map_context(comparison, user),
         "compared_with": urlencode([("d", one.pk) for one in (dictionary, *dictionary.controls.all())]),
     }  # fmt: skip

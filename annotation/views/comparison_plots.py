@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.comparison import Alignment, Comparison, Match, Row
 from annotation.domain.dictionary_measures import BY_KEY
 from annotation.views.line_plots import Scale, Tick, nice_ticks, short, tick_texts
@@ -153,15 +155,21 @@ def variance_against_l0(comparison: Comparison) -> Plot | None:
     for row in comparison.rows:
         x, y = row.values["l0_contributing"] or row.values["l0"], row.values["explained"]
         if x and y is not None:
-            title = f"{row.dictionary.name}, {row.hookpoint}: explained variance {y:.3f}, L0 {x:.3g}"
+            title = _("%(name)s, %(hookpoint)s: explained variance %(y)s, L0 %(x)s") % {
+                "name": row.dictionary.name,
+                "hookpoint": row.hookpoint,
+                "y": f"{y:.3f}",
+                "x": f"{x:.3g}",
+            }
             series.setdefault(row.place, []).append(Point(x, y, title))
     if not series:
         return None
-    note = (
-        "One point per hookpoint; up and to the left is better: more of the variance from fewer latents. "
-        "L0 counts latents above 1 % of the token's largest contribution, so that dense dictionaries stand here too."
+    note = _(
+        "One point per hookpoint; up and to the left is better: more of the variance from fewer latents. L0 "
+        "counts latents above 1 % of the token's largest contribution, so that dense dictionaries stand here "
+        "too."
     )
-    return xy_plot("Explained variance against L0", note, ("L0 > 1 %", "explained variance"), series, x_log=True)
+    return xy_plot(_("Explained variance against L0"), note, ("L0 > 1 %", _("explained variance")), series, x_log=True)
 
 
 def curves_by_block(comparison: Comparison) -> list[Plot]:
@@ -181,8 +189,9 @@ def curve_by_block(comparison: Comparison, key: str) -> Plot | None:
     if not series or not read:
         return None
     measure = BY_KEY[read]
-    names = ("block", measure.name)
-    return xy_plot(measure.name, measure.meaning, names, series, is_joined=True, by_block=True, y_log=key == "l0")
+    name = _(measure.name)
+    names = (_("block"), name)
+    return xy_plot(name, _(measure.meaning), names, series, is_joined=True, by_block=True, y_log=key == "l0")
 
 
 def best_splice(rows: Sequence[Row]) -> str:
@@ -203,17 +212,21 @@ def density_plot(comparison: Comparison) -> Plot | None:
         counts = [sum(column) for column in zip(*(one["counts"] for one in found), strict=True)]
         n_latents = sum(counts) + sum(record["n_silent"] for record in found)
         series[place] = [
-            Point((low + high) / 2, count / n_latents, f"{one.name}: {count:,} of {n_latents:,} latents fire on "
-                  f"between {10**low:.2g} and {10**high:.2g} of the tokens")
+            Point(
+                (low + high) / 2, count / n_latents,
+                _("%(name)s: %(count)s of %(n_latents)s latents fire on between %(low)s and %(high)s of the tokens")
+                % {"name": one.name, "count": f"{count:,}", "n_latents": f"{n_latents:,}", "low": f"{10**low:.2g}",
+                   "high": f"{10**high:.2g}"},
+            )
             for (low, high), count in zip(pairwise(edges), counts, strict=True)
         ]  # fmt: skip
     if not series:
         return None
-    note = (
+    note = _(
         "How many latents fire how often, over all hookpoints: shares of the latents by half a power of ten. "
         "A heap at the right fires everywhere; what is missing from 1 never fires."
     )
-    plot = xy_plot("Density", note, ("density", "share of latents"), series, is_joined=True)
+    plot = xy_plot(_("Density"), note, (_("density"), _("share of latents")), series, is_joined=True)
     powers = axis([point.x for one in series.values() for point in one], LEFT + 8, WIDTH - RIGHT - 8)
     return plot._replace(x_ticks=[Tick(powers.at(power), f"1e{power}" if power else "1") for power in range(-6, 1)])
 
@@ -223,8 +236,14 @@ def alignment_plots(comparison: Comparison, alignments: Sequence[Alignment]) -> 
     plots = []
     for one in alignments:
         first, second = (comparison.dictionaries[place] for place in (one.first, one.second))
-        plots += [match_plot(match, one.first, f"{first.name} in {second.name}") for match in one.forth]
-        plots += [match_plot(match, one.second, f"{second.name} in {first.name}") for match in one.back]
+        plots += [
+            match_plot(match, one.first, _("%(name)s in %(other)s") % {"name": first.name, "other": second.name})
+            for match in one.forth
+        ]
+        plots += [
+            match_plot(match, one.second, _("%(name)s in %(other)s") % {"name": second.name, "other": first.name})
+            for match in one.back
+        ]
     return plots
 
 
@@ -234,7 +253,9 @@ def match_plot(match: Match, place: int, whose: str) -> Plot:
     bars = [
         Bar(
             x_axis.at(low) + 0.5, y_axis.at(share), x_axis.at(high) - x_axis.at(low) - 1,
-            HEIGHT - BOTTOM - y_axis.at(share), f"{share:.1%} of the latents between {low:.2g} and {high:.2g}",
+            HEIGHT - BOTTOM - y_axis.at(share),
+            _("%(share)s of the latents between %(low)s and %(high)s")
+            % {"share": f"{share:.1%}", "low": f"{low:.2g}", "high": f"{high:.2g}"},
         )
         for (low, high), share in zip(pairwise(match.edges), match.shares, strict=True)
     ]  # fmt: skip
@@ -242,12 +263,19 @@ def match_plot(match: Match, place: int, whose: str) -> Plot:
     band = Band(
         start,
         max(x_axis.at(match.null_99) - start, 1),
-        f"null: mean {match.null_mean:.3f}, 99th percentile {match.null_99:.3f}",
+        _("null: mean %(null_mean)s, 99th percentile %(null_99)s")
+        % {"null_mean": f"{match.null_mean:.3f}", "null_99": f"{match.null_99:.3f}"},
     )
-    note = (
-        f"{match.name}, {match.n_latents:,} latents, mean {match.mean:.3f}. The band runs from the mean of the null "
-        f"({match.null_mean:.3f}) to its 99th percentile ({match.null_99:.3f}); {match.share_above:.1%} of the latents "
-        "lie beyond it."
-    )
+    note = _(
+        "%(name)s, %(n_latents)s latents, mean %(mean)s. The band runs from the mean of the null "
+        "(%(null_mean)s) to its 99th percentile (%(null_99)s); %(share_above)s of the latents lie beyond it."
+    ) % {
+        "name": _(match.name),
+        "n_latents": f"{match.n_latents:,}",
+        "mean": f"{match.mean:.3f}",
+        "null_mean": f"{match.null_mean:.3f}",
+        "null_99": f"{match.null_99:.3f}",
+        "share_above": f"{match.share_above:.1%}",
+    }
     curve = Curve(place, "", [])
-    return Plot(whose, note, match.name, "share of latents", [curve], x_axis.ticks, y_axis.ticks, [band], bars)
+    return Plot(whose, note, _(match.name), _("share of latents"), [curve], x_axis.ticks, y_axis.ticks, [band], bars)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
+from django.utils.text import capfirst
+from django.utils.translation import gettext, gettext_noop
 
 from annotation.domain.comparison import Comparison
 from annotation.models import Dictionary, Image, ImageSet
@@ -13,13 +15,17 @@ from annotation.templatetags.quantities import digits3, percent
 from annotation.views.comparison_plots import Plot, Point, xy_plot
 from annotation.views.heat_maps import HeatMap, block_label, heat_map
 
-GROUPS = {"cls": "CLS", "patches": "patches", "all": "all tokens"}
+GROUPS = {"cls": "CLS", "patches": gettext_noop("patches"), "all": gettext_noop("all tokens")}
 LOSSES = {
-    "cross_entropy": "cross-entropy",
-    "kl": "KL from the clean model",
-    "cosine_distance": "1 − cosine of final CLS",
+    "cross_entropy": gettext_noop("cross-entropy"),
+    "kl": gettext_noop("KL from the clean model"),
+    "cosine_distance": gettext_noop("1 − cosine of final CLS"),
 }
-TERMS = {"all_terms": "all terms", "drop_top": "without the top one", "keep_four": "the top four alone"}
+TERMS = {
+    "all_terms": gettext_noop("all terms"),
+    "drop_top": gettext_noop("without the top one"),
+    "keep_four": gettext_noop("the top four alone"),
+}
 N_QUERIES = 4
 
 
@@ -44,12 +50,12 @@ def contribution_maps(comparison: Comparison) -> list[HeatMap]:
         found = facts.get("contributions") or {}
         for group, scores in (found.get("scores") or {}).items():
             labels = [block_label(name) for name in found["sources"]], [block_label(name) for name in found["targets"]]
-            note = (
+            note = gettext(
                 "The part of what is written at a block (column) that the latents of each source (row) make up: the "
                 "mean of ⟨c, ŷ⟩ / ‖ŷ‖². A column sums to 1; below 0 a source works against the rest."
             )
-            names = ("source block", "target block")
-            maps.append(heat_map(f"{one.name}: {GROUPS.get(group, group)}", note, scores, labels, names))
+            names = (gettext("source block"), gettext("target block"))
+            maps.append(heat_map(f"{one.name}: {gettext(GROUPS.get(group, group))}", note, scores, labels, names))
     return [one for one in maps if one is not None]
 
 
@@ -64,21 +70,33 @@ def cascade_plot(comparison: Comparison, group: str) -> Plot | None:
     measure = best_loss([passes for _, _, passes in facts])
     series: dict[int, list[Point]] = {}
     for place, one, passes in facts:
-        for key, prefix, words in ((place, "cascade", ""), (-1 - place, "zeroed", " zeroed")):
+        for key, prefix, words in ((place, "cascade", ""), (-1 - place, "zeroed", gettext(" zeroed"))):
             found = by_block(passes, f"{prefix}/{group}/")
             points = [
-                Point(block, value[measure], f"{one.name},{words} from block {block} on: {value[measure]:.4g}")
+                Point(
+                    block,
+                    value[measure],
+                    gettext("%(name)s,%(words)s from block %(block)s on: %(value)s")
+                    % {"name": one.name, "words": words, "block": block, "value": f"{value[measure]:.4g}"},
+                )
                 for block, value in found.items()
             ]
             series |= {key: points} if points else {}
     if not series:
         return None
-    note = (
-        f"{LOSSES[measure].capitalize()} where {GROUPS[group]} get the transcoder's output in place of the MLP's in "
-        "every block from this one to the last, each reading the altered pass. Dashed: zeros in its place."
+    note = gettext(
+        "%(loss)s where %(group)s get the transcoder's output in place of the MLP's in every block from "
+        "this one to the last, each reading the altered pass. Dashed: zeros in its place."
+    ) % {"loss": capfirst(gettext(LOSSES[measure])), "group": gettext(GROUPS[group])}
+    names = (gettext("first block replaced"), gettext(LOSSES[measure]))
+    return xy_plot(
+        gettext("Cascade, %(group)s") % {"group": gettext(GROUPS[group])},
+        note,
+        names,
+        series,
+        is_joined=True,
+        by_block=True,
     )
-    names = ("first block replaced", LOSSES[measure])
-    return xy_plot(f"Cascade, {GROUPS[group]}", note, names, series, is_joined=True, by_block=True)
 
 
 def by_block(passes: Mapping[str, Any], prefix: str) -> dict[int, Any]:
@@ -108,7 +126,7 @@ def term_lines(comparison: Comparison) -> list[TermLine]:
         for group, words in GROUPS.items():
             found = [passes.get(f"{term}/{group}") for term in TERMS]
             if all(found):
-                lines.append(TermLine(one.name, words, [shown_loss(record) for record in found if record]))
+                lines.append(TermLine(one.name, gettext(words), [shown_loss(record) for record in found if record]))
     return lines
 
 
@@ -122,7 +140,11 @@ def term_caption(comparison: Comparison) -> str:
     """What the numbers of the terms are."""
     records = [facts.get("passes") or {} for _, _, facts in cross_layer_facts(comparison)]
     measure = best_loss(records) if records else "kl"
-    return "Cross-entropy, and top-1 in brackets" if measure == "cross_entropy" else LOSSES[measure].capitalize()
+    return (
+        gettext("Cross-entropy, and top-1 in brackets")
+        if measure == "cross_entropy"
+        else capfirst(gettext(LOSSES[measure]))
+    )
 
 
 def retrieval_plots(comparison: Comparison) -> list[Plot]:
@@ -136,18 +158,25 @@ def retrieval_plots(comparison: Comparison) -> list[Plot]:
             if not found:
                 continue
             chance = found["chance"]
-            for key, side in ((place, "reconstruction"), (-1 - place, "activation")):
+            for key, side in ((place, gettext_noop("reconstruction")), (-1 - place, gettext_noop("activation"))):
                 series[key] = [
-                    Point(block, share, f"{one.name}, {side}, block {block}: {share:.1%}")
+                    Point(
+                        block,
+                        share,
+                        gettext("%(name)s, %(side)s, block %(block)s: %(share)s")
+                        % {"name": one.name, "side": gettext(side), "block": block, "share": f"{share:.1%}"},
+                    )
                     for block, share in enumerate(found[side])
                 ]
         if series:
-            note = (
+            note = gettext(
                 "Share of the five nearest images, by the mean of what is rebuilt at a block, that have the label of "
-                f"the image they are near to; dashed, by the model's own activations. Chance is {chance:.1%}."
+                "the image they are near to; dashed, by the model's own activations. Chance is %(chance)s."
+            ) % {"chance": f"{chance:.1%}"}
+            title = gettext("Nearest images of the same label, %(group)s") % {"group": gettext(GROUPS[group])}
+            plots.append(
+                xy_plot(title, note, (gettext("block"), gettext("share")), series, is_joined=True, by_block=True)
             )
-            title = f"Nearest images of the same label, {GROUPS[group]}"
-            plots.append(xy_plot(title, note, ("block", "share"), series, is_joined=True, by_block=True))
     return plots
 
 

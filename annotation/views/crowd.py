@@ -14,6 +14,8 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import include, path
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -84,7 +86,7 @@ def crowd(request: HttpRequest, study: Study) -> HttpResponseBase:
         "query": urlencode({name: value for name, value in chosen.items() if value}),
         "sort": sort,
         "came_by": Participation.CameBy.choices,
-        "endings": [*WorkSession.Ending.choices, ("under way", "under way")],
+        "endings": [*WorkSession.Ending.choices, ("under way", _("under way"))],
         "bonus": bonus_file(study) if recruitment.by_prolific else None,
         "n_identities": ExternalIdentity.objects.filter(study=study, deleted_at__isnull=True).count(),
         "n_due": len(due_identities(study)),
@@ -98,27 +100,41 @@ def act(request: HttpRequest, study: Study) -> str:
     """Do what a button of the page asks for; returns what was done, in a sentence. Raises StudyError."""
     user, what = signed_in_user(request), request.POST.get("act", "")
     if what == "approve":
-        return f"{approve_pay(study=study, user=user, participations=named(request))} sessions were approved."
+        n = approve_pay(study=study, user=user, participations=named(request))
+        return ngettext("%(n)s session was approved.", "%(n)s sessions were approved.", n) % {"n": n}
     if what == "paid":
         n_paid = mark_paid(study=study, user=user, up_to=last_seen(request), participations=named(request))
-        return f"{n_paid} lines of pay were written down as paid."
+        return ngettext(
+            "%(n)s line of pay was written down as paid.", "%(n)s lines of pay were written down as paid.", n_paid
+        ) % {"n": n_paid}
     if what == "bonus-paid":
         n_paid = mark_bonus_file_paid(study=study, user=user, up_to=last_seen(request))
-        return f"{n_paid} lines of pay were written down as paid by bonus."
+        return ngettext(
+            "%(n)s line of pay was written down as paid by bonus.",
+            "%(n)s lines of pay were written down as paid by bonus.",
+            n_paid,
+        ) % {"n": n_paid}
     if what == "delete-identities":
         if request.POST.get("confirmed") != "yes":
-            raise StudyError("Tick the box beside it first; nothing was deleted.")
-        return f"{delete_all_identities(study=study, user=user)} identities were deleted; the answers are anonymous."
+            raise StudyError(_("Tick the box beside it first; nothing was deleted."))
+        n = delete_all_identities(study=study, user=user)
+        return ngettext(
+            "%(n)s identity was deleted; the answers are anonymous.",
+            "%(n)s identities were deleted; the answers are anonymous.",
+            n,
+        ) % {"n": n}
     person = get_object_or_404(study.participations.select_related("user"), pk=whole_number(request, "person"))
     reason = request.POST.get("reason", "")
     if what == "refuse":
         n_refused = refuse_pay(study=study, user=user, participation=person, reason=reason)
-        return f"The pay of {n_refused} sessions was refused."
+        return ngettext(
+            "The pay of %(n)s session was refused.", "The pay of %(n)s sessions was refused.", n_refused
+        ) % {"n": n_refused}
     if what == "bonus":
         amount = request.POST.get("amount", "")
         give_bonus(study=study, user=user, participation=person, amount=amount, reason=reason)
-        return f"The bonus of {person.user.annotator_code} is in the ledger."
-    raise StudyError("This page has no such button; load it again.")
+        return _("The bonus of %(annotator_code)s is in the ledger.") % {"annotator_code": person.user.annotator_code}
+    raise StudyError(_("This page has no such button; load it again."))
 
 
 def named(request: HttpRequest) -> list[int] | None:
@@ -134,7 +150,7 @@ def last_seen(request: HttpRequest) -> int:
 def whole_number(request: HttpRequest, name: str) -> int:
     text = request.POST.get(name, "")
     if not text.isdecimal() or len(text) > 18:
-        raise StudyError("The page is not whole; load it again.")
+        raise StudyError(_("The page is not whole; load it again."))
     return int(text)
 
 

@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -64,8 +66,10 @@ def crowd_settings(request: HttpRequest, study: Study) -> HttpResponseBase:
 
 def said(before: str, now: str) -> str:
     if before == now:
-        return "Saved."
-    return f"Saved. People agree to something else now: the consent is version {now}, and everybody is asked again."
+        return _("Saved.")
+    return _(
+        "Saved. People agree to something else now: the consent is version %(now)s, and everybody is asked again."
+    ) % {"now": now}
 
 
 @never_cache
@@ -109,14 +113,21 @@ def act(request: HttpRequest, study: Study, form: InviteForm) -> str:
         if not form.is_valid():
             return ""
         made = invite(study=study, user=user, **form.invitation_values())
-        return f"{len(made)} invitations were made: download their links below."
+        return ngettext(
+            "%(n)s invitation was made: download its link below.",
+            "%(n)s invitations were made: download their links below.",
+            len(made),
+        ) % {"n": len(made)}
     if what == "back":
         n_invited, n_open, n_not_yet = invite_back(study=study, user=user)
-        return f"{n_invited} people are invited back; {n_open} were already, {n_not_yet} ended too short a time ago."
+        return _(
+            "%(n_invited)s people are invited back; %(n_open)s were already, %(n_not_yet)s ended too short a time ago."
+        ) % {"n_invited": n_invited, "n_open": n_open, "n_not_yet": n_not_yet}
     if what == "revoke":
         ids = [int(value) for value in request.POST.getlist("invitation") if value.isdecimal()]
-        return f"{revoke(study=study, user=user, invitations=ids)} invitations were taken back."
-    raise StudyError("This page has no such button; load it again.")
+        n = revoke(study=study, user=user, invitations=ids)
+        return ngettext("%(n)s invitation was taken back.", "%(n)s invitations were taken back.", n) % {"n": n}
+    raise StudyError(_("This page has no such button; load it again."))
 
 
 def chosen_invitations(request: HttpRequest, study: Study) -> QuerySet[Invitation]:

@@ -11,6 +11,8 @@ from django.forms import Form
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.bundles import LAUNCHED
@@ -134,7 +136,7 @@ def errand_or_404(request: HttpRequest, pk: int) -> Errand:
         errand.created_by_id == user.pk or (errand.study is not None and may_edit(errand.study, user))
     )
     if errand is None or not is_allowed:
-        raise Http404("There is no such errand of yours.")
+        raise Http404(_("There is no such errand of yours."))
     return errand
 
 
@@ -160,12 +162,22 @@ def errand(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 WORDS = {
-    "n_lines": "lines", "n_features": "features", "n_texts": "texts", "n_new": "new answers",
-    "n_known": "known already", "n_items": "items", "n_annotators": "annotators",
-    "n_items_without_feature": "items of features not known here", "n_simulated": "simulated answers",
-    "n_answers": "answers", "n_judgements": "judgements wanted", "n_late_extras": "late extras",
-    "n_revisions": "revisions", "n_remarks": "remarks", "n_bytes": "bytes",
-}  # fmt: skip
+    "n_lines": gettext_noop("lines"),
+    "n_features": gettext_noop("features"),
+    "n_texts": gettext_noop("texts"),
+    "n_new": gettext_noop("new answers"),
+    "n_known": gettext_noop("known already"),
+    "n_items": gettext_noop("items"),
+    "n_annotators": gettext_noop("annotators"),
+    "n_items_without_feature": gettext_noop("items of features not known here"),
+    "n_simulated": gettext_noop("simulated answers"),
+    "n_answers": gettext_noop("answers"),
+    "n_judgements": gettext_noop("judgements wanted"),
+    "n_late_extras": gettext_noop("late extras"),
+    "n_revisions": gettext_noop("revisions"),
+    "n_remarks": gettext_noop("remarks"),
+    "n_bytes": "bytes",
+}
 MAIN = frozenset({"n_lines", "n_new", "n_answers"})
 
 

@@ -8,6 +8,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.domain.explanations import ExplanationError, explanations_from_labels, import_explanations
@@ -26,7 +27,11 @@ def explanations(request: HttpRequest) -> HttpResponseBase:
     if request.method == "POST" and form.is_valid():
         try:
             made = made_of(form, signed_in_user(request))
-            messages.success(request, f"Made the set '{made.name}' of {made.explanations.count()} explanations.")
+            n = made.explanations.count()
+            said = ngettext(
+                "Made the set '%(name)s' of %(n)s explanation.", "Made the set '%(name)s' of %(n)s explanations.", n
+            )
+            messages.success(request, said % {"name": made.name, "n": n})
             return redirect("explanation-set", pk=made.pk)
         except ExplanationError as error:
             form.add_error(None, str(error))

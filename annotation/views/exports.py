@@ -85,7 +85,7 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         revoke_token(user=signed_in_user(request), token_id=pk)
     except ApiToken.DoesNotExist as error:
-        raise Http404("There is no such token of yours.") from error
+        raise Http404(gettext("There is no such token of yours.")) from error
     messages.success(request, gettext("The token is revoked."))
     return redirect("tokens")
 

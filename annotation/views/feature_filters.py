@@ -17,8 +17,8 @@ POLES = [("", _("both")), ("positive", _("values above zero")), ("negative", _("
 class PercentField(forms.FloatField):
     """Typed in percent, cleaned to a fraction."""
 
-    def __init__(self, label: str) -> None:
-        super().__init__(label=label, required=False, min_value=0, max_value=100)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, min_value=0, max_value=100, **options)
         self.widget.attrs |= {"step": "any", "style": "width: 6em", "inputmode": "decimal"}
 
     def clean(self, value: Any) -> float | None:
@@ -29,18 +29,24 @@ class PercentField(forms.FloatField):
 class FeatureFilterForm(forms.Form):
     hookpoint = forms.ChoiceField(label=_("Hookpoint"), required=False)
     pole = forms.ChoiceField(label=_("Pole"), required=False, choices=POLES)
-    sort = forms.ChoiceField(label=_("Order"), required=False, choices=[(key, ORDERS[key][1]) for key in ORDERS])
-    state = forms.ChoiceField(label=_("Features"), required=False, choices=list(STATES.items()))
-    labelled = forms.ChoiceField(label=_("Labels"), required=False, choices=list(LABELLED.items()))
-    density_min = PercentField("Density from %")
-    density_max = PercentField("to %")
-    prefix_max = PercentField("CLS at most %")
+    sort = forms.ChoiceField(
+        label=_("Order"), required=False, choices=[(key, _(words)) for key, (_order, words) in ORDERS.items()]
+    )
+    state = forms.ChoiceField(
+        label=_("Features"), required=False, choices=[(key, _(words)) for key, words in STATES.items()]
+    )
+    labelled = forms.ChoiceField(
+        label=_("Labels"), required=False, choices=[(key, _(words)) for key, words in LABELLED.items()]
+    )
+    density_min = PercentField(label=_("Density from %"))
+    density_max = PercentField(label=_("to %"))
+    prefix_max = PercentField(label=_("CLS at most %"))
     promoted_class = forms.CharField(label=_("Promotes class"), required=False)
 
     def __init__(self, data: QueryDict, dictionary: Dictionary) -> None:
         super().__init__(data, auto_id="filter-%s", label_suffix="")
         hookpoints = [(hookpoint, hookpoint) for hookpoint in dictionary.hookpoints]
-        self.fields["hookpoint"].choices = [("", "all"), *hookpoints]  # type: ignore[attr-defined]
+        self.fields["hookpoint"].choices = [("", _("all")), *hookpoints]  # type: ignore[attr-defined]
         if not has_two_poles(dictionary):
             del self.fields["pole"]
         self.fields["promoted_class"].widget.attrs |= {"list": "class-names", "style": "width: 9em"}

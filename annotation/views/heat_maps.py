@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.comparison import Comparison
 from annotation.views.line_plots import Tick, short
 
@@ -110,9 +112,10 @@ def block_maps(comparison: Comparison) -> list[HeatMap]:
         pairs: dict[str, Any] = evaluation.facts.get("block_pairs") or {}
         if len(pairs.get("reads", ())) > 1:
             labels = [block_label(read) for read in pairs["reads"]]
-            note = (
-                "Share of the live latents of a block (row) whose direction has a nearer counterpart in another block "
-                "(column) than 99 of 100 random directions; the diagonal is the nearest other of the same block."
+            note = _(
+                "Share of the live latents of a block (row) whose direction has a nearer counterpart in another "
+                "block (column) than 99 of 100 random directions; the diagonal is the nearest other of the same "
+                "block."
             )
             maps.append(heat_map(one.name, note, pairs["share_above_null_99"], (labels, labels)))
     return [one for one in maps if one is not None]

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from annotation.domain.image_reports import hide_image
@@ -21,7 +22,12 @@ def image_hide(request: HttpRequest, study: Study, pk: int) -> HttpResponseBase:
     report = get_object_or_404(ImageReport.objects.select_related("image"), pk=pk, study=study)
     try:
         n_items = hide_image(study=study, image=report.image, user=signed_in_user(request))
-        messages.success(request, f"The image is hidden: {n_items} items that show it are not handed out any more.")
+        said = ngettext(
+            "The image is hidden: %(n)s item that shows it is not handed out any more.",
+            "The image is hidden: %(n)s items that show it are not handed out any more.",
+            n_items,
+        )
+        messages.success(request, said % {"n": n_items})
     except StudyError as error:
         messages.error(request, str(error))
     return redirect("study-remarks", slug=study.slug)

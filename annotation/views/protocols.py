@@ -10,6 +10,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from django.views.decorators.http import require_GET
 
 from annotation.domain.protocols import PROTOCOLS, Kind, Protocol, Question
@@ -70,17 +72,17 @@ class Asked(NamedTuple):
 
 
 KIND_WORDS = {
-    Kind.CELLS: "any of the images",
-    Kind.MARKS: "any patches of the images",
-    Kind.CATEGORY: "a category of the study, by its key",
-    Kind.TEXT: "a few words",
+    Kind.CELLS: _("any of the images"),
+    Kind.MARKS: _("any patches of the images"),
+    Kind.CATEGORY: _("a category of the study, by its key"),
+    Kind.TEXT: _("a few words"),
 }
 
 
 def asked(question: Question) -> Asked:
     named = [(str(choice.word), choice.hint) for choice in question.choices]
     answers = [("" if word == hint else word, hint) for word, hint in named]
-    return Asked(str(question.text), answers, KIND_WORDS.get(question.kind, ""))
+    return Asked(str(question.text), answers, gettext(KIND_WORDS.get(question.kind, "")))
 
 
 def sheet_of(protocol: Protocol) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def sheet_of(protocol: Protocol) -> dict[str, Any]:
         "sketch": SKETCHES[protocol.layout],
         "questions": [asked(question) for question in protocol.questions(options)],
         "chance": protocol.chance(options),
-        "controls": [labels[kind] for kind in protocol.conditions],
+        "controls": [gettext(labels[kind]) for kind in protocol.conditions],
         "guide": guide(protocol.name),
     }
 

@@ -35,8 +35,8 @@ from annotation.views.work_access import RequestError, body_of, ids_in, problem
 
 PER_PAGE = 24
 AT_ONCE = 30
-NOT_A_REVIEWER = "Reviewers and researchers of this study settle its items; ask its owner for the role."
-HASTY = "You settled that one in less than two seconds; have another look at it on its page."
+NOT_A_REVIEWER = gettext("Reviewers and researchers of this study settle its items; ask its owner for the role.")
+HASTY = gettext("You settled that one in less than two seconds; have another look at it on its page.")
 
 
 def may_settle(request: HttpRequest, study: Study) -> bool:
@@ -207,7 +207,7 @@ def adjudicate_answers(request: HttpRequest, study: Study) -> HttpResponse:
 def judgement_in(body: dict[str, Any]) -> Judgement:
     payload, timing = body.get("payload"), body.get("timing")
     if not isinstance(payload, dict):
-        raise RequestError("The verdict has no payload.")
+        raise RequestError(gettext("The verdict has no payload."))
     looked = timing.get("visible_ms") if isinstance(timing, dict) else None
     is_time = isinstance(looked, int) and not isinstance(looked, bool) and 0 <= looked < 2**31
     return Judgement(

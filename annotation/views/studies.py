@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import include, path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotation.domain.launching import settle_failed_launch
@@ -57,7 +58,7 @@ def study(request: HttpRequest, study: Study) -> HttpResponseBase:
     """A draft shows what it lacks; a launched study how it goes. Nothing here tells answers by condition or block."""
     reason = settle_failed_launch(study=study)
     if reason:
-        messages.error(request, f"The launch failed, and the study is a draft again. {reason}")
+        messages.error(request, _("The launch failed, and the study is a draft again. %(reason)s") % {"reason": reason})
     context: dict[str, Any] = {
         "study": study,
         "is_editor": may_edit(study, signed_in_user(request)),

@@ -14,13 +14,14 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 
 from annotation.models import Participation, Role, Study, User
 from annotation.views.access import View, signed_in_user
 
 READERS = {Role.REVIEWER, Role.RESEARCHER, Role.ADMINISTRATOR}
 EDITORS = {Role.RESEARCHER, Role.ADMINISTRATOR}
-EDITORS_ONLY = "Only the owner of this study and its researchers change it."
+EDITORS_ONLY = _("Only the owner of this study and its researchers change it.")
 StudyView = Callable[..., HttpResponseBase]
 
 
@@ -48,7 +49,7 @@ def require_editor(study: Study, user: User) -> None:
 
 def study_reader(view: StudyView) -> View:
     """The view gets the study in place of its slug."""
-    return guard(view, may_read, "The pages of this study are for its researchers and reviewers.")
+    return guard(view, may_read, _("The pages of this study are for its researchers and reviewers."))
 
 
 def study_editor(view: StudyView) -> View:
@@ -62,7 +63,7 @@ def guard(view: StudyView, is_allowed: Callable[[Study, User], bool], sentence: 
         study = get_object_or_404(Study.objects.select_related("created_by", "launch_run"), slug=slug)
         if not is_allowed(study, user):
             if role_in(study, user) is None and not user.is_researcher:
-                raise Http404("There is no such study among yours.")
+                raise Http404(_("There is no such study among yours."))
             raise PermissionDenied(sentence)
         return view(request, study, **values)
 

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain import protocols
@@ -42,7 +43,7 @@ def study_guideline(request: HttpRequest, study: Study) -> HttpResponseBase:
         require_editor(study, user)
     if request.method == "POST" and form.is_valid():
         try:
-            messages.success(request, f"Version {save(study, user, form)} is in force.")
+            messages.success(request, _("Version %(version)s is in force.") % {"version": save(study, user, form)})
             return redirect("study-guideline", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))

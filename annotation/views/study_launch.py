@@ -35,7 +35,7 @@ from config.wakeup import wake_workers
 from workers.artifacts import ArtifactError
 
 N_PREVIEWED = 12
-NOTHING_TO_PREVIEW = "There is nothing to preview yet: choose dictionaries or add practice items."
+NOTHING_TO_PREVIEW = _("There is nothing to preview yet: choose dictionaries or add practice items.")
 STATE_ACTS = {"pause": pause_study, "resume": resume_study, "close": close_study}
 
 
@@ -70,7 +70,7 @@ def study_progress(request: HttpRequest, study: Study) -> HttpResponse:
         context = {"study": study} | freezing_context(study.launch_run)
         return render(request, "annotation/studies/progress.html", context)
     if reason:
-        messages.error(request, f"The launch failed, and the study is a draft again. {reason}")
+        messages.error(request, _("The launch failed, and the study is a draft again. %(reason)s") % {"reason": reason})
     response = HttpResponse(status=204)
     response["HX-Refresh"] = "true"
     return response
@@ -154,7 +154,7 @@ def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
         body = body_of(request)
         payload = body.get("payload")
         if not isinstance(payload, dict):
-            raise RequestError("The answer has no payload.")
+            raise RequestError(_("The answer has no payload."))
         names = set(study.categories.values_list("name", flat=True))
         answer = validate(questions_of(study), payload, categories=names)
         pk = parse_id(body.get("reference"), "reference")
@@ -162,7 +162,7 @@ def preview_answers(request: HttpRequest, study: Study) -> HttpResponse:
             return JsonResponse(feedback_reply(payload, previewed_feedback({}, {}, _("It has no accepted answers."))))
         reference = study.reference_items.filter(pk=pk).first()
         if reference is None:
-            raise Http404("There is no such item in this study.")
+            raise Http404(_("There is no such item in this study."))
         accepted = previewed_accepted(study, reference)
         right = questions_right(answer, accepted)
         return JsonResponse(feedback_reply(payload, previewed_feedback(right, accepted, reference.reason)))

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotation.domain.exclusions import (
@@ -103,7 +104,13 @@ def apply(request: HttpRequest, study: Study, concerned: Concerned, reason: str)
         done = exclude_annotator(study=study, annotator=concerned.annotator, reason=reason, user=user)
     else:
         done = exclude_answers(study=study, ids=concerned.ids, reason=reason, user=user)
-    messages.success(request, f"{done.effect['n_judgements']} judgements are left out. You can take this back below.")
+    n = done.effect["n_judgements"]
+    said = ngettext(
+        "%(n)s judgement is left out. You can take this back below.",
+        "%(n)s judgements are left out. You can take this back below.",
+        n,
+    )
+    messages.success(request, said % {"n": n})
 
 
 @require_POST
@@ -113,7 +120,8 @@ def take_back(request: HttpRequest, study: Study, pk: int) -> HttpResponseBase:
     exclusion = get_object_or_404(Exclusion, pk=pk, study=study)
     try:
         n = undo_exclusion(exclusion=exclusion, user=signed_in_user(request))
-        messages.success(request, f"{n} judgements count again.")
+        said = ngettext("%(n)s judgement counts again.", "%(n)s judgements count again.", n)
+        messages.success(request, said % {"n": n})
     except StudyError as error:
         messages.error(request, str(error))
     return redirect("study-quality", slug=study.slug)

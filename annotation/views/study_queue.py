@@ -8,6 +8,8 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from annotation.domain.assignment import (
@@ -51,7 +53,10 @@ def change(request: HttpRequest, study: Study) -> HttpResponseBase:
         try:
             reason = form.cleaned_data["reason"]
             made = change_queue(study=study, settings=form.settings(), reason=reason, user=signed_in_user(request))
-            messages.success(request, f"Version {made.version} is in force; people notice with their next items.")
+            messages.success(
+                request,
+                _("Version %(version)s is in force; people notice with their next items.") % {"version": made.version},
+            )
             return redirect("study-queue", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))
@@ -66,7 +71,9 @@ def reserve(request: HttpRequest, study: Study) -> HttpResponseBase:
         try:
             share = form.cleaned_data["share"] / 100
             made = assign_share(study=study, share=share, to=form.whom(), user=signed_in_user(request))
-            messages.success(request, f"{made.n_slots} judgements are reserved.")
+            n = made.n_slots
+            said = ngettext("%(n)s judgement is reserved.", "%(n)s judgements are reserved.", n)
+            messages.success(request, said % {"n": n})
             return redirect("study-queue", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))
@@ -89,7 +96,8 @@ def cohort(request: HttpRequest, study: Study) -> HttpResponseBase:
 def withdraw(request: HttpRequest, study: Study, pk: int) -> HttpResponseBase:
     assignment = get_object_or_404(Assignment, pk=pk, study=study)
     n = withdraw_assignment(assignment=assignment, user=signed_in_user(request))
-    messages.success(request, f"{n} judgements are everybody's again.")
+    said = ngettext("%(n)s judgement is everybody's again.", "%(n)s judgements are everybody's again.", n)
+    messages.success(request, said % {"n": n})
     return redirect("study-queue", slug=study.slug)
 
 

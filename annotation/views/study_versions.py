@@ -77,7 +77,7 @@ def study_versions(request: HttpRequest, study: Study) -> HttpResponseBase:
             if request.POST.get("confirmed") == "yes":
                 reason = form.cleaned_data["reason"]
                 version = change_live_study(study=study, user=user, values=form.values(), reason=reason)
-                messages.success(request, f"Version {version.version} is in force.")
+                messages.success(request, _("Version %(version)s is in force.") % {"version": version.version})
                 return redirect("study-versions", slug=study.slug)
         except StudyError as error:
             form.add_error(None, str(error))

@@ -116,7 +116,7 @@ def vocabulary_change(request: HttpRequest, study: Study) -> HttpResponseBase:
         match given.get("act"):
             case "add":
                 term = add_term(study=study, user=user, text=given.get("text", ""))
-                messages.success(request, f"“{term.text}” is on the list.")
+                messages.success(request, _("“%(text)s” is on the list.") % {"text": term.text})
             case "mode":
                 set_mode(study=study, user=user, mode=given.get("mode", ""))
                 messages.success(request, _("The mode is set."))
@@ -135,13 +135,18 @@ def import_list(request: HttpRequest, study: Study, user: User) -> str:
     uploaded = request.FILES.get("file")
     if uploaded is not None:
         if (uploaded.size or 0) > MOST_UPLOADED:
-            raise VocabularyError(f"The file has {uploaded.size} bytes; {MOST_UPLOADED} is the most.")
+            raise VocabularyError(
+                _("The file has %(size)s bytes; %(most_uploaded)s is the most.")
+                % {"size": uploaded.size, "most_uploaded": MOST_UPLOADED}
+            )
         try:
             text = uploaded.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise VocabularyError("The file is not UTF-8 text; save it as CSV in UTF-8.") from error
+            raise VocabularyError(_("The file is not UTF-8 text; save it as CSV in UTF-8.")) from error
     result = import_terms(study=study, user=user, rows=read_list(text))
-    return f"{result.n_new} new terms, {result.n_known} known ones listed, {result.n_synonyms} synonyms."
+    return _("%(n_new)s new terms, %(n_known)s known ones listed, %(n_synonyms)s synonyms.") % {
+        "n_new": result.n_new, "n_known": result.n_known, "n_synonyms": result.n_synonyms,
+    }  # fmt: skip
 
 
 @require_http_methods(["GET", "POST"])
@@ -189,7 +194,7 @@ def change_term(request: HttpRequest, study: Study, pk: int) -> HttpResponseBase
     if act is not None:
         try:
             changed = act(term=term, user=signed_in_user(request), text=request.POST.get("text", ""))
-            messages.success(request, f"“{changed.text}” is kept.")
+            messages.success(request, _("“%(text)s” is kept.") % {"text": changed.text})
         except VocabularyError as error:
             messages.error(request, str(error))
     return redirect("vocabulary-term", slug=study.slug, pk=pk)
@@ -211,7 +216,11 @@ def vocabulary_merge(request: HttpRequest, study: Study, pk: int) -> HttpRespons
             merge = merge_terms(
                 source=source, target=target, user=signed_in_user(request), reason=given.get("reason", "")
             )
-            messages.success(request, f"“{source.text}” stands for “{merge.target.text}” from now on.")
+            messages.success(
+                request,
+                _("“%(text)s” stands for “%(target)s” from now on.")
+                % {"text": source.text, "target": merge.target.text},
+            )
             return redirect("vocabulary-term", slug=study.slug, pk=merge.target_id)
     except VocabularyError as error:
         context["problem"] = str(error)
@@ -229,7 +238,7 @@ def target_of(study: Study, text: str) -> Term | None:
         return None
     target = Term.objects.filter(study=study, text=text).select_related("study", "merged_into").first()
     if target is None:
-        raise VocabularyError(f"There is no term “{text}”; pick one that is offered.")
+        raise VocabularyError(_("There is no term “%(text)s”; pick one that is offered.") % {"text": text})
     return target
 
 
@@ -239,7 +248,7 @@ def merge_undo(request: HttpRequest, study: Study, pk: int) -> HttpResponseBase:
     merge = get_object_or_404(TermMerge.objects.select_related("study", "source", "target"), pk=pk, study=study)
     try:
         undo_merge(merge=merge, user=signed_in_user(request))
-        messages.success(request, f"“{merge.source.text}” is a term of its own again.")
+        messages.success(request, _("“%(text)s” is a term of its own again.") % {"text": merge.source.text})
     except VocabularyError as error:
         messages.error(request, str(error))
     return redirect("study-vocabulary", slug=study.slug)

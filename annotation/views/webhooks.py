@@ -46,7 +46,7 @@ def webhooks(request: HttpRequest, study: Study) -> HttpResponse:
 def webhook_or_404(study: Study, pk: int) -> Webhook:
     found = study.webhooks.select_related("study").filter(pk=pk).first()
     if found is None:
-        raise Http404("There is no such webhook of this study.")
+        raise Http404(_("There is no such webhook of this study."))
     return found
 
 
@@ -57,7 +57,7 @@ def webhook(request: HttpRequest, study: Study, pk: int) -> HttpResponse:
     if request.method == "POST":
         act = ACTS.get(request.POST.get("act", ""))
         if act is None:
-            raise Http404("There is no such act.")
+            raise Http404(_("There is no such act."))
         try:
             secret = act(request, found, signed_in_user(request)) or ""
         except WebhookError as error:
@@ -106,7 +106,7 @@ ACTS = {"change": change, "ping": ping, "switch": switch, "renew": renew, "remov
 def redeliver(request: HttpRequest, study: Study, pk: int, delivery: int) -> HttpResponse:
     found = webhook_or_404(study, pk).deliveries.filter(pk=delivery).first()
     if found is None:
-        raise Http404("There is no such delivery.")
+        raise Http404(_("There is no such delivery."))
     domain.redeliver(delivery=found)
     transaction.on_commit(lambda: wake_workers("cpu"))
     return redirect("study-webhook", slug=study.slug, pk=pk)
