@@ -19,7 +19,7 @@ from annotation.views.study_access import may_edit
 if TYPE_CHECKING:
     from analysis.domain.pilot import PilotReport
 
-LIMITS = {"n_annotators": (1, 100_000), "share": (0.01, 0.99), "seconds": (0.5, 3600), "hourly_pay": (0, 10_000)}
+LIMITS = {"n_annotators": (1, 100_000), "share": (1, 99), "seconds": (0.5, 3600), "hourly_pay": (0, 10_000)}
 
 
 def read_assumption(request: HttpRequest, name: str) -> float | None:
@@ -41,9 +41,10 @@ def study_plan(request: HttpRequest, slug: str) -> HttpResponse:
     study = study_or_404(request, slug)
     if study.state != Study.State.DRAFT:
         return redirect("study", slug=slug)
+    percent = read_assumption(request, "share")
     given = Assumptions(
         n_annotators=int(read_assumption(request, "n_annotators") or 10),
-        share=read_assumption(request, "share"),
+        share=None if percent is None else percent / 100,
         seconds=read_assumption(request, "seconds"),
         hourly_pay=read_assumption(request, "hourly_pay") or 0.0,
     )

@@ -14,6 +14,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from annotation.domain.setting_words import setting_label, share_words
 from annotation.domain.studies import StudyError, log_event
 from annotation.domain.study_editing import require_draft
 from annotation.domain.wording import within_sentence
@@ -51,7 +52,7 @@ FIELDS = (
         "min_gold_share",
         gettext_noop("Exclude below this share of gold right"),
         "share",
-        gettext_noop("0.8 excludes who gets less than 80 %."),
+        gettext_noop("80 excludes who gets less than 80 % of the gold items right."),
     ),
     Field("min_median_seconds", gettext_noop("Exclude below this median time per item, s"), "whole"),
     Field("max_same_share", gettext_noop("Exclude above this share of one and the same answer"), "share"),
@@ -133,10 +134,14 @@ class Line(NamedTuple):
 def lines_of(study: Study) -> list[Line]:
     """What is registered, in the order of the form."""
     return [
-        Line(_(field.label), study.preregistration[field.name])
+        Line(_(field.label), line_value(field, study.preregistration[field.name]))
         for field in FIELDS
         if field.name in study.preregistration
     ]
+
+
+def line_value(field: Field, value: Any) -> Any:
+    return share_words(value) if field.kind == "share" else value
 
 
 def departures(study: Study) -> list[str]:
@@ -205,7 +210,7 @@ def is_registered_rule(reason: str, rules: list[str]) -> bool:
 def version_departures(study: Study) -> list[str]:
     found = []
     for version in study.versions.order_by("id"):
-        what = ", ".join(change[0] for change in version.changes)
+        what = ", ".join(within_sentence(setting_label(change[0])) for change in version.changes)
         after = _("after %(n_answers_before)s answers") % {"n_answers_before": version.n_answers_before}
         found.append(
             _("Version %(version)s (%(kind)s) changed %(what)s %(after)s: %(reason)s")

@@ -13,7 +13,15 @@ from annotation.domain.protocols import PROTOCOLS, Protocol
 from annotation.domain.sampling import SampleSpec, SamplingError
 from annotation.domain.studies import DEFAULT_CONSENT
 from annotation.domain.study_samples import SampleRequest, reserved_features
-from annotation.forms.study_fields import MOST_FEATURES, DictionariesField, NumbersField, PercentField, ScheduleField
+from annotation.forms.study_fields import (
+    MOST_FEATURES,
+    DictionariesField,
+    NumbersField,
+    PercentField,
+    ScheduleField,
+    stopping_of,
+    stopping_values,
+)
 from annotation.forms.study_protocol import ProtocolForm
 from annotation.models import CONTROL_KINDS, Condition, Dictionary, Study
 
@@ -218,17 +226,3 @@ class StudyForm(ProtocolForm):
             "exclusions": {name: spec[name] for name in EXCLUSION_FIELDS},
             "stopping": stopping_of(values["half_width"], values["min_judgements"]),
         }
-
-
-def stopping_of(half_width: float | None, min_judgements: int | None) -> dict[str, Any]:
-    if not half_width:
-        return {}
-    return {"half_width": half_width, "min_judgements": min_judgements or 0}
-
-
-def stopping_values(stopping: dict[str, Any]) -> dict[str, Any]:
-    half_width = stopping.get("half_width")
-    return {
-        "half_width": None if half_width is None else 100.0 * half_width,
-        "min_judgements": stopping.get("min_judgements") or None,
-    }

@@ -36,11 +36,11 @@ class NamesField(forms.CharField):
 
 
 class PercentField(forms.FloatField):
-    """Shown as percent, kept as a share of 1."""
+    """Shown as percent, kept as a share of 1; its limits are percent."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        widget = forms.NumberInput(attrs={"step": "1", "min": "0", "max": "100"})
-        super().__init__(min_value=0, max_value=100, widget=widget, **kwargs)
+    def __init__(self, *, min_value: float = 0, max_value: float = 100, **kwargs: Any) -> None:
+        widget = forms.NumberInput(attrs={"step": "any", "min": f"{min_value:g}", "max": f"{max_value:g}"})
+        super().__init__(min_value=min_value, max_value=max_value, widget=widget, **kwargs)
 
     def clean(self, value: Any) -> Any:
         given = super().clean(value)
@@ -48,6 +48,20 @@ class PercentField(forms.FloatField):
 
     def prepare_value(self, value: Any) -> Any:
         return f"{value:g}" if isinstance(value, float) else value
+
+
+def stopping_of(half_width: float | None, min_judgements: int | None) -> dict[str, Any]:
+    if not half_width:
+        return {}
+    return {"half_width": half_width, "min_judgements": min_judgements or 0}
+
+
+def stopping_values(stopping: dict[str, Any]) -> dict[str, Any]:
+    half_width = stopping.get("half_width")
+    return {
+        "half_width": None if half_width is None else 100.0 * half_width,
+        "min_judgements": stopping.get("min_judgements") or None,
+    }
 
 
 class ScheduleField(forms.CharField):

@@ -8,6 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy
 
 from annotation.domain.queue_settings import QueueSettings
+from annotation.forms.study_fields import PercentField, stopping_of, stopping_values
 from annotation.models import Cohort, Participation, Role, Study, User
 
 
@@ -25,8 +26,8 @@ class QueueForm(forms.Form):
         label=gettext_lazy("Judgements one person may give"),
         help_text=gettext_lazy("Empty: any number."),
     )
-    half_width = forms.FloatField(
-        required=False, min_value=0.005, max_value=0.49, label=gettext_lazy("Pause when the interval is within ±"),
+    half_width = PercentField(
+        required=False, min_value=0.5, max_value=49, label=gettext_lazy("Pause when the interval is within ±, %"),
         help_text=gettext_lazy(
             "Half-width of the 95 % interval of the main quantity, pooled over all features. Empty: never."
         ),
@@ -42,20 +43,21 @@ class QueueForm(forms.Form):
 
     @classmethod
     def of_study(cls, study: Study) -> QueueForm:
-        return cls(initial={"order": study.queue_order, "max_per_person": study.max_per_person} | study.stopping)
+        limits = {"order": study.queue_order, "max_per_person": study.max_per_person}
+        return cls(initial=limits | stopping_values(study.stopping))
 
     def settings(self) -> QueueSettings:
         data = self.cleaned_data
-        rule = {"half_width": data["half_width"], "min_judgements": data["min_judgements"] or 0}
-        return QueueSettings(data["order"], data["max_per_person"], rule if data["half_width"] else {})
+        rule = stopping_of(data["half_width"], data["min_judgements"])
+        return QueueSettings(data["order"], data["max_per_person"], rule)
 
 
 class ReservationForm(forms.Form):
     """For a person or a cohort, named by 'person:ID' and 'cohort:ID'; a share of the open items."""
 
     to = forms.ChoiceField(label=gettext_lazy("Reserve for"))
-    share = forms.FloatField(
-        label=gettext_lazy("Share of the items, in %"), min_value=0.1, max_value=100, initial=20,
+    share = PercentField(
+        label=gettext_lazy("Share of the items, in %"), min_value=0.1, initial=20.0,
         help_text=gettext_lazy("Drawn among the items with open slots that are not reserved yet."),
     )  # fmt: skip
 

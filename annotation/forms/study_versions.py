@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.preregistration import FIELDS, LONGEST_TEXT
 from annotation.domain.versions import LONGEST_REASON
+from annotation.forms.study_fields import PercentField
 from annotation.forms.study_parts import GuidelineForm
 from annotation.models import Study
 
@@ -16,10 +19,12 @@ ROWS = {"hypotheses": 4, "analysis": 4}
 
 
 class PreregistrationForm(forms.Form):
-    """Its fields are the lines of a pre-registration."""
+    """Its fields are the lines of a pre-registration; shares are typed as percent."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, initial: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        shares = {line.name for line in FIELDS if line.kind == "share"}
+        shown = {name: 100 * value if name in shares else value for name, value in (initial or {}).items()}
+        super().__init__(*args, initial=shown, **kwargs)
         for line in FIELDS:
             options: dict[str, Any] = {"label": _(line.label), "required": False, "help_text": _(line.help)}
             if line.kind == "text":
@@ -28,7 +33,7 @@ class PreregistrationForm(forms.Form):
             elif line.kind == "whole":
                 self.fields[line.name] = forms.IntegerField(min_value=1, max_value=2**31 - 1, **options)
             else:
-                self.fields[line.name] = forms.FloatField(min_value=0, max_value=1, **options)
+                self.fields[line.name] = PercentField(**options | {"label": format_lazy("{}, %", options["label"])})
 
 
 class ReasonForm(forms.Form):
@@ -48,7 +53,7 @@ class LiveStudyForm(ReasonForm):
         help_text=_("Empty: as many as there are."),
     )
     queue_order = forms.ChoiceField(label=_("Order of the queue"), choices=Study.QueueOrder.choices)
-    repeat_share = forms.FloatField(label=_("Share of own items repeated on a return"), min_value=0, max_value=0.2)
+    repeat_share = PercentField(label=_("Share of own items repeated on a return, %"), max_value=20)
     min_viewing_ms = forms.IntegerField(
         label=_("Shortest time an item is looked at, ms"), min_value=0, max_value=60_000, help_text=_("A major change.")
     )
@@ -65,7 +70,8 @@ class LiveStudyForm(ReasonForm):
     @classmethod
     def of(cls, study: Study, data: Any = None) -> LiveStudyForm:
         names = [name for name in cls.base_fields if name != "reason"]
-        return cls(data, initial={name: getattr(study, name) for name in names})
+        values = {name: getattr(study, name) for name in names}
+        return cls(data, initial=values | {"repeat_share": 100 * study.repeat_share})
 
     def values(self) -> dict[str, Any]:
         """The settings, without the reason; line ends as they are stored."""

@@ -6,6 +6,7 @@ from django import template
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
+from annotation.domain.setting_words import share_words
 from annotation.models import StudyEvent
 
 register = template.Library()
@@ -67,5 +68,7 @@ def event_sentence(event: StudyEvent) -> str:
 
 
 def worded(name: str, value: object) -> str:
-    """Counts with their thousands set apart."""
+    """Counts with their thousands set apart, shares as percent."""
+    if name == "half_width" and isinstance(value, float):
+        return share_words(value)
     return f"{value:,}" if name.startswith("n_") and isinstance(value, int) else str(value)

@@ -69,7 +69,7 @@ def reserve(request: HttpRequest, study: Study) -> HttpResponseBase:
     form = ReservationForm(study, request.POST)
     if form.is_valid():
         try:
-            share = form.cleaned_data["share"] / 100
+            share = form.cleaned_data["share"]
             made = assign_share(study=study, share=share, to=form.whom(), user=signed_in_user(request))
             n = made.n_slots
             said = ngettext("%(n)s judgement is reserved.", "%(n)s judgements are reserved.", n)

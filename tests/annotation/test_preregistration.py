@@ -81,5 +81,5 @@ def test_each_departure_is_a_sentence(draft: SmallStudy) -> None:
         "4 judgements were collected; 12 were registered.",
         "1 people judged; at least 3 were registered.",
         "1 answers are excluded because 'too quick for me', which was not registered.",
-        "Version 1.1 (minor) changed session_length after 4 answers: Shorter",
+        "Version 1.1 (minor) changed items in a session after 4 answers: Shorter",
     ]

@@ -62,18 +62,26 @@ def test_a_draft_is_written_freely_and_a_closed_study_not_at_all(small: SmallStu
 def test_the_pages_of_versions_and_registration(small: SmallStudy, editor: Client) -> None:
     address = f"/studies/{small.study.slug}/versions/"
     page = editor.get(address)
-    values = page.context["form"].initial | {"session_length": 20, "reason": "Shorter", "max_per_person": ""}
+    shown = page.context["form"]
+    assert shown["repeat_share"].value() == "3"  # percent, as typed in the study form
+    values = shown.initial | {"session_length": 20, "repeat_share": "5", "reason": "Shorter", "max_per_person": ""}
     planned = editor.post(address, values)
     assert planned.context["plan"].version == "1.1"
     assert not StudyVersion.objects.exists()
     editor.post(address, values | {"confirmed": "yes"})
-    assert Study.objects.get().session_length == 20
-    assert "Shorter" in editor.get(address).content.decode()
+    assert (Study.objects.get().session_length, Study.objects.get().repeat_share) == (20, 0.05)
+    text = editor.get(address).content.decode()
+    for words in ("Shorter", "Items in a session: 60 → 20", "Share of own items repeated on a return: 3 % → 5 %"):
+        assert words in text
     register = f"/studies/{small.study.slug}/preregistration/"
     assert b"Nothing was registered" in editor.get(register).content
     Study.objects.update(state=Study.State.DRAFT)
-    editor.post(register, {"hypotheses": "Real above control", "n_judgements": 2, "stopping": "All judged"})
+    lines = {"hypotheses": "Real above control", "n_judgements": 2, "stopping": "All judged", "min_gold_share": "80"}
+    editor.post(register, lines)
+    assert Study.objects.get().preregistration["min_gold_share"] == 0.8
+    assert editor.get(register).context["form"]["min_gold_share"].value() == "80"
     Study.objects.update(state=Study.State.OPEN)
-    assert "Real above control" in editor.get(register).content.decode()
+    text = editor.get(register).content.decode()
+    assert ("Real above control" in text, "<dd>80 %</dd>" in text) == (True, True)
     file = editor.get(f"/studies/{small.study.slug}/preregistration.json")
     assert file.json()["preregistration"]["n_judgements"] == 2

@@ -18,6 +18,11 @@ from annotation.templatetags.study_log import event_sentence
         ),
         ("role given", {"username": "ada", "role": "reviewer"}, "ada is now reviewer here"),
         ("gold item added", {"feature": 7}, "Gold item added"),
+        (
+            "stopped itself",
+            {"half_width": 0.05, "n_judgements": 48},
+            "Paused itself after 48 judgements: the interval of its main quantity is within 5 % on either side",
+        ),
         ("opened", {}, "Opened"),
         ("a {strange} kind", {}, "A {strange} kind"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,13 @@ def test_the_plan_of_the_main_study_rests_on_its_pilot(launchable: Launchable) -
 
 def test_the_pages_show_it_and_take_nonsense_calmly(launchable: Launchable, client: Client) -> None:
     client.force_login(launchable.researcher)
-    page = client.get(f"/studies/{launchable.study.slug}/plan/?n_annotators=abc&share=7&seconds=-1&hourly_pay=10")
+    page = client.get(f"/studies/{launchable.study.slug}/plan/?n_annotators=abc&share=700&seconds=-1&hourly_pay=10")
     assert page.context["plan"].assumed == Assumptions(10, 0.5, 20, 10.0)
     assert b"Make and launch the pilot" in page.content
+    assumed = client.get(f"/studies/{launchable.study.slug}/plan/?share=80")
+    assert assumed.context["plan"].assumed.share == 0.8
+    words = " ".join(assumed.content.decode().split())
+    assert ('value="80"' in words, bool(re.search(r"± \d[\d.]* %", words))) == (True, True)
     pilot = answered_pilot(launchable.study)
     report = client.get(f"/studies/{pilot.slug}/pilot-report/")
     assert "thing 4" in report.content.decode()

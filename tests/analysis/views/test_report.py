@@ -8,9 +8,11 @@ import io
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from analysis.domain.report import figures_of, report_of_study
+from annotation.domain.setting_words import never_drawn
 from annotation.domain.unblinding import unblind, unblinding_of
 from annotation.models import Annotation, Participation, Role, Study, User
 from tests.analysis.studies import SmallStudy, make_person, make_study
@@ -69,6 +71,21 @@ def test_the_list_asks_as_often_for_three_studies_as_for_one(
     with django_assert_num_queries(6):  # session, user, studies, unblinded, remarks and image reports to look at
         response = client.get(reverse("analysis"))
     assert len(response.context["rows"]) == n_studies
+
+
+def test_the_report_says_in_words_which_features_were_never_drawn(client: Client, small: SmallStudy) -> None:
+    rules = {"min_images": 20, "max_prefix_share": 0.25, "prefix_rule": "exclude"}
+    Study.objects.filter(pk=small.study.pk).update(exclusions=rules)
+    text = as_user(client, small.researcher).get(reverse("report", args=[small.study.slug])).content.decode()
+    assert (
+        "those that fire on no image; those that fire on fewer than 20 images; "
+        "those whose maximum sits on CLS or a register in more than 25 % of their images"
+    ) in text
+    assert "min_images" not in text
+    Study.objects.filter(pk=small.study.pk).update(exclusions=rules | {"prefix_rule": "stratum"})
+    assert never_drawn(Study.objects.get(pk=small.study.pk))[1:] == ["those that fire on fewer than 20 images"]
+    Study.objects.filter(pk=small.study.pk).update(exclusions={})
+    assert never_drawn(Study.objects.get(pk=small.study.pk)) == []
 
 
 def test_an_open_study_shows_progress_and_no_results(client: Client) -> None:
@@ -181,3 +198,23 @@ def test_simulated_answers_are_marked_and_can_be_left_out(client: Client) -> Non
     without = client.get(address, {"simulated": "0"})
     assert without.context["report"].tally.n_used == 0
     assert without.context["report"].tally.n_simulated_left_out == 54
+
+
+def test_the_page_speaks_the_readers_language_and_the_data_stay_english(client: Client, small: SmallStudy) -> None:
+    as_user(client, small.researcher)
+    german = {"Accept-Language": "de"}
+    page = client.get(reverse("report", args=[small.study.slug]), headers=german)
+    assert [chart.title for chart in page.context["charts"]][:2] == ["Anteil deutbar", "Anteil deutbar nach Block"]
+    assert "Übereinstimmung, 95-%-Intervall</text>" in page.content.decode()
+    with translation.override("de"):
+        rows = client.get(reverse("report-figures", args=[small.study.slug]), headers=german).content.decode()
+    assert {row["name"] for row in csv.DictReader(io.StringIO(rows)) if row["group"] == "block"} == {
+        "block 0",
+        "block 1",
+    }
+    page = client.get(reverse("report", args=[small.study.slug]), headers={"Accept-Language": "en"})
+    assert [chart.title for chart in page.context["charts"]][:2] == [
+        "Share interpretable",
+        "Share interpretable by block",
+    ]
+    translation.deactivate()

@@ -93,20 +93,25 @@ def test_no_page_tells_an_answer_or_a_condition(judged: SmallStudy, rhea: Client
 
 
 def test_the_queue_is_set_and_the_log_says_so(judged: SmallStudy, rhea: Client) -> None:
-    fields = {"order": "finish", "max_per_person": "40", "half_width": "0.05", "min_judgements": "100", "reason": "x"}
+    fields = {"order": "finish", "max_per_person": "40", "half_width": "5", "min_judgements": "100", "reason": "x"}
     Slot.objects.filter(item=judged.items[0]).update(state=Slot.State.OPEN, annotator=None)
     rhea.post(url(judged, "queue/"), fields)
     judged.study.refresh_from_db()
     assert (judged.study.queue_order, judged.study.max_per_person) == ("finish", 40)
     assert judged.study.stopping == {"half_width": 0.05, "min_judgements": 100}
+    assert 'value="5"' in rhea.get(url(judged, "queue/")).content.decode()
     assert set(Slot.objects.filter(state="open").values_list("lane", flat=True)) == {1}
     rhea.post(url(judged, "queue/"), fields | {"order": "breadth"})
     assert sorted(Slot.objects.filter(state="open").values_list("lane", flat=True)) == [1, 2, 3]
     versions = judged.study.versions.order_by("id").values_list("version", "kind", "reason")
     assert [row for row in versions if row[0] != "1.0"] == [("1.1", "minor", "x"), ("1.2", "minor", "x")]
-    wrong = rhea.post(url(judged, "queue/"), fields | {"half_width": "0.9"})
-    assert (wrong.status_code, b"less than or equal to 0.49" in wrong.content) == (422, True)
+    wrong = rhea.post(url(judged, "queue/"), fields | {"half_width": "0.05"})
+    assert (wrong.status_code, b"greater than or equal to 0.5" in wrong.content) == (422, True)
+    versions_page = text_of(rhea, url(judged, "versions/"))
+    assert "Order of the queue: every item once before any twice → finish what was begun" in versions_page
+    assert "Stopping rule: none → within ±5 %, from 100 judgements on" in versions_page
     Study.objects.update(state=Study.State.CLOSED)
+    assert "within ±5 %, from 100 judgements on" in text_of(rhea, url(judged, "queue/"))
     assert b"is closed" in rhea.post(url(judged, "queue/"), fields | {"max_per_person": "3"}).content
 
 
