@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from django.utils.translation import gettext
+
 from analysis.statistics.figures import Figure
 
 LABEL_WIDTH, PLOT_WIDTH, RIGHT = 225, 320, 20
@@ -135,7 +137,9 @@ def describe(figure: Figure) -> str:
     if figure.value is None:
         return f"{figure.of}: {figure.note}"
     interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    n = f"{figure.n_answers} answers, {figure.n_features} features, {figure.n_annotators} annotators"
+    n = gettext("%(n_answers)s answers, %(n_features)s features, %(n_annotators)s annotators") % {
+        "n_answers": figure.n_answers, "n_features": figure.n_features, "n_annotators": figure.n_annotators,
+    }  # fmt: skip
     return f"{figure.of}: {figure.value:.3f}{interval}, {n}"
 
 

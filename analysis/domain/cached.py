@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db.models import Count, Max, Q
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from analysis.domain.report import Report, StillBlindError, report_of_study
 from annotation.domain.unblinding import unblinding_of
@@ -15,11 +18,12 @@ SECONDS = 24 * 3600
 def cached_report(study: Study, *, include_simulated: bool) -> Report:
     """As `report_of_study`, and blind as it is."""
     if unblinding_of(study) is None:
-        raise StillBlindError(f"'{study.name}' is blind: close it and unblind it to see results.")
+        raise StillBlindError(_("'%(name)s' is blind: close it and unblind it to see results.") % {"name": study.name})
     key = f"report-sections:{study.pk}:{study.created_at.timestamp()}:{include_simulated}:{_state_of_answers(study)}"
     report: Report | None = cache.get(key)
     if report is None:
-        report = report_of_study(study, include_simulated=include_simulated)
+        with override(settings.LANGUAGE_CODE):
+            report = report_of_study(study, include_simulated=include_simulated)
         cache.set(key, report, SECONDS)
     return report
 

@@ -10,12 +10,14 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
+from django.utils.translation import gettext as _
 
 from analysis.statistics.agreement import Scale, agreement
 from analysis.statistics.components import Components, components
 from analysis.statistics.figures import Figure
 from analysis.statistics.measured import make_measured
 from analysis.statistics.ratings import make_ratings
+from analysis.statistics.wording import Words
 from annotation.domain.protocols import PROTOCOLS, options_of
 from annotation.domain.protocols.base import Payload
 from annotation.domain.protocols.rate_describe import INTERPRETABLE_FROM
@@ -109,14 +111,14 @@ def report_of_pilot(study: Study) -> PilotReport:
 
 def settled_components(answers: list[Answer]) -> tuple[Components | None, str]:
     if not answers:
-        return None, "Nobody has answered yet."
+        return None, _("Nobody has answered yet.")
     measured = make_measured(
         [a.item for a in answers], [a.annotator for a in answers], np.array([a.value for a in answers])
     )
     try:
         return components(measured), ""
     except ValueError as error:
-        return None, str(error)
+        return None, _(str(error))
 
 
 def pooled_agreement(answers: list[Answer]) -> list[Figure]:
@@ -126,7 +128,7 @@ def pooled_agreement(answers: list[Answer]) -> list[Figure]:
     values = np.array([1 + (a.value > 0.5) for a in answers], dtype=np.int8)
     ratings = make_ratings([a.item for a in answers], [a.annotator for a in answers], values)
     rng = np.random.default_rng(SEED)
-    return list(agreement(ratings, rng, n_categories=2, scale=Scale.NOMINAL, of="all items of the pilot")[:3])
+    return list(agreement(ratings, rng, n_categories=2, scale=Scale.NOMINAL, of=Words("all items of the pilot"))[:3])
 
 
 def confusing_items(study: Study, answers: list[Answer]) -> list[ConfusingItem]:

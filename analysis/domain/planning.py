@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from analysis.domain.pilot import report_of_pilot
 from analysis.statistics.components import Components
 from analysis.statistics.half_widths import expected_half_width, share_components
@@ -83,9 +85,17 @@ def assumptions(study: Study, given: Assumptions) -> tuple[Components, Assumptio
     seconds = given.seconds or (report.seconds if report and report.seconds else SECONDS_PER_JUDGEMENT)
     if report is not None and report.parts is not None and given.share is None:
         filled = given._replace(share=report.share, seconds=seconds)
-        return report.parts, filled, f"the spread measured in '{pilot}', {report.n_answers} answers"
+        return (
+            report.parts,
+            filled,
+            _("the spread measured in '%(pilot)s', %(n)s answers") % {"pilot": pilot, "n": report.n_answers},
+        )
     share = 0.5 if given.share is None else given.share
-    return share_components(share), given._replace(share=share, seconds=seconds), "the spread usual in the literature"
+    return (
+        share_components(share),
+        given._replace(share=share, seconds=seconds),
+        _("the spread usual in the literature"),
+    )
 
 
 def width(parts: Components, n_items: int, n_annotators: int, overlap: float) -> float | None:
@@ -98,12 +108,15 @@ def plan_rows(
     study: Study, sample: SamplePreview, estimate: Estimate, half_width: Callable[[int], float | None]
 ) -> list[PlanRow]:
     blocks = Counter(one.stratum.block for one in sample.drawn)
-    rows = [PlanRow("all", "every feature", estimate.n_features, half_width(estimate.n_features))]
-    rows += [PlanRow("block", f"block {block}", n, half_width(n)) for block, n in sorted(blocks.items())]
+    rows = [PlanRow("all", _("every feature"), estimate.n_features, half_width(estimate.n_features))]
+    rows += [
+        PlanRow("block", _("block %(block)s") % {"block": block}, n, half_width(n))
+        for block, n in sorted(blocks.items())
+    ]
     kinds = list(study.control_kinds) if estimate.n_controls else []
     for place, kind in enumerate(kinds):
         n = estimate.n_controls // len(kinds) + (place < estimate.n_controls % len(kinds))
-        rows.append(PlanRow("control", Condition(kind).label, n, half_width(n)))
+        rows.append(PlanRow("control", _(Condition(kind).label), n, half_width(n)))
     return rows
 
 
@@ -112,20 +125,22 @@ def advice_on(assumed: Assumptions, overlap: float, rows: list[PlanRow]) -> list
     found = []
     if assumed.n_annotators < FEW_PEOPLE:
         found.append(
-            f"With {assumed.n_annotators} annotators their differences dominate: below {FEW_PEOPLE} of them more items "
-            "help little."
+            _("With %(n)s annotators their differences dominate: below %(few)s of them more items help little.")
+            % {"n": assumed.n_annotators, "few": FEW_PEOPLE}
         )
     if overlap > 5:
-        found.append("Beyond five answers per item, more features help more than more answers.")
+        found.append(_("Beyond five answers per item, more features help more than more answers."))
     groups = [row for row in rows if row.group != "all"]
     untold = sum(row.half_width is None for row in groups)
     if untold:
         found.append(
-            f"{untold} of the {len(groups)} groups have too few items to tell anything: ask for more features."
+            _("%(n)s of the %(n_groups)s groups have too few items to tell anything: ask for more features.")
+            % {"n": untold, "n_groups": len(groups)}
         )
     widest = max((row.half_width for row in groups if row.half_width is not None), default=0.0)
     if widest > 0.15:
         found.append(
-            f"The widest group will be known to ±{widest:.2f}: ask for more features, or compare fewer groups."
+            _("The widest group will be known to ±%(widest)s: ask for more features, or compare fewer groups.")
+            % {"widest": f"{widest:.2f}"}
         )
     return found

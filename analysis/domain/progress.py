@@ -13,6 +13,7 @@ from django.core.cache import cache
 from django.db.models import Avg, Count, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from analysis.domain.answers import collect, rows_of_study
 from analysis.domain.report import FAMILIES, subject_of
@@ -103,7 +104,9 @@ def _speed(study: Study) -> tuple[list[SpeedBin], float | None]:
         for low, high in zip(edges, (*SPEED_BOUNDS, None), strict=True)
     }
     found = Annotation.objects.filter(study=study, visible_ms__isnull=False).aggregate(mean=Avg("visible_ms"), **counts)
-    names = [f"{low} to {high} s" for low, high in zip(edges, SPEED_BOUNDS, strict=False)] + [f"over {edges[-1]} s"]
+    names = [
+        _("%(low)s to %(high)s s") % {"low": low, "high": high} for low, high in zip(edges, SPEED_BOUNDS, strict=False)
+    ] + [_("over %(seconds)s s") % {"seconds": edges[-1]}]
     bins = [SpeedBin(name, found[key]) for name, key in zip(names, counts, strict=True)]
     return bins, None if found["mean"] is None else float(found["mean"]) / 1000
 

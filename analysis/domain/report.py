@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from analysis.domain.answers import Answers, collect, rows_of_study
 from analysis.domain.reports import (
     adjudicated,
@@ -69,7 +71,7 @@ def subject_of(study: Study) -> Subject:
 
 def report_of_study(study: Study, *, include_simulated: bool) -> Report:
     if unblinding_of(study) is None:
-        raise StillBlindError(f"'{study.name}' is blind: close it and unblind it to see results.")
+        raise StillBlindError(_("'%(name)s' is blind: close it and unblind it to see results.") % {"name": study.name})
     subject = subject_of(study)._replace(departures=departures(study))
     answers = collect(
         rows_of_study(study), protocol=subject.protocol, options=subject.options, include_simulated=include_simulated

@@ -7,6 +7,7 @@ and Hochberg, 1995).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from analysis.statistics.bootstrap import Floats, ratio
 from analysis.statistics.figures import Figure, bare
 from analysis.statistics.measured import Measured, Values
 from analysis.statistics.two_way import Statistic, one_figure
+from analysis.statistics.wording import Words
 
 DISCOVERY_RATE = 0.05
 
@@ -76,11 +78,18 @@ def difference(
 
 
 def calibration(
-    measured: Measured, rng: np.random.Generator, *, confidence: npt.NDArray[np.int8], of: dict[int, str]
+    measured: Measured, rng: np.random.Generator, *, confidence: npt.NDArray[np.int8], of: Mapping[int, str]
 ) -> list[tuple[str, Figure]]:
     """Share right at each level of confidence [answer]; `of` names the levels."""
     return [
-        (name, accuracy(measured.where(confidence == level), rng, of=f"share right where the annotator said: {name}"))
+        (
+            name,
+            accuracy(
+                measured.where(confidence == level),
+                rng,
+                of=Words("share right where the annotator said: %(name)s", name=name),
+            ),
+        )
         for level, name in of.items()
     ]
 
@@ -117,7 +126,9 @@ def discoveries(p: Floats, rate: float) -> npt.NDArray[np.bool_]:
 def share_above_chance(measured: Measured, *, chance: float, of: str) -> Figure:
     """How many features were told above chance: a count of verdicts, so without an interval."""
     found = verdicts(measured, chance=chance)
-    note = f"exact binomial test per feature, false discovery rate {DISCOVERY_RATE:g}"
+    note = Words(
+        "exact binomial test per feature, false discovery rate %(discovery_rate)s", discovery_rate=f"{DISCOVERY_RATE:g}"
+    )
     if measured.n_features == 0:
-        return Figure(of, None, None, None, 0, 0, 0, "no answers yet")
+        return Figure(of, None, None, None, 0, 0, 0, Words("no answers yet"))
     return bare(of, float(found.is_above.mean()), measured.counts(), note)

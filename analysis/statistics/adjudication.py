@@ -14,6 +14,7 @@ import numpy as np
 from analysis.statistics.categories import share, wilson
 from analysis.statistics.figures import Figure, bare
 from analysis.statistics.measured import Measured
+from analysis.statistics.wording import Words
 
 
 class Agreed(NamedTuple):
@@ -56,4 +57,6 @@ def agreement_with_verdicts(
 
 def agreement_figure(agreed: Agreed, of: str) -> Figure:
     counts = Measured(*(np.zeros(agreed.n, np.int32),) * 2, np.zeros((0, agreed.n)), agreed.n, 1).counts()
-    return bare(of, agreed.share, counts, "Wilson's interval over features")._replace(low=agreed.low, high=agreed.high)
+    return bare(of, agreed.share, counts, Words("Wilson's interval over features"))._replace(
+        low=agreed.low, high=agreed.high
+    )

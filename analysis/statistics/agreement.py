@@ -27,6 +27,7 @@ from analysis.statistics.bootstrap import (
 )
 from analysis.statistics.figures import Counts, Figure, undefined, with_interval
 from analysis.statistics.ratings import Ratings
+from analysis.statistics.wording import Words
 
 
 class Scale(StrEnum):
@@ -66,9 +67,12 @@ def agreement(
     prevalence = [int(np.sum(values == category)) for category in range(1, n_categories + 1)]
     counts = ratings.counts()
     shares = [float(n) / max(1, values.size) for n in prevalence]
-    named = [f"{name}: {of}" for name in ("raw agreement", f"Krippendorff's alpha, {scale}", _gwet_name(scale))]
+    named = [
+        Words("%(what)s: %(of)s", what=name, of=of)
+        for name in (Words("raw agreement"), Words("Krippendorff's alpha, %(scale)s", scale=scale), _gwet_name(scale))
+    ]
     if not np.any(ratings.feature[1:] == ratings.feature[:-1]):
-        reason = "no feature has answers from two annotators"
+        reason = Words("no feature has answers from two annotators")
         raw, alpha, gwet = (undefined(name, counts, reason) for name in named)
         return Agreement(raw, alpha, gwet, shares)
     blocks = Blocks(ratings, lambda rows: [values[rows] == category for category in range(1, n_categories + 1)])
@@ -82,12 +86,14 @@ def agreement(
 
 
 def _gwet_name(scale: Scale) -> str:
-    return "Gwet's AC1" if scale is Scale.NOMINAL else "Gwet's AC2, ordinal weights"
+    return Words("Gwet's AC1") if scale is Scale.NOMINAL else Words("Gwet's AC2, ordinal weights")
 
 
 def _figure(of: str, value: float, counts: Counts, resampled: Floats) -> Figure:
     if not np.isfinite(value):
-        reason = "undefined: all answers are the same, so that chance alone would agree always; see the raw agreement"
+        reason = Words(
+            "undefined: all answers are the same, so that chance alone would agree always; see the raw agreement"
+        )
         return undefined(of, counts, reason)
     return with_interval(of, value, counts, resampled)
 

@@ -15,6 +15,7 @@ from analysis.statistics.bootstrap import Floats
 from analysis.statistics.categories import share
 from analysis.statistics.figures import Figure
 from analysis.statistics.measured import Measured
+from analysis.statistics.wording import Words
 
 
 class Bin(NamedTuple):
@@ -37,8 +38,8 @@ def share_matched_by_bin(
     found = []
     for index in np.unique(bins):
         rows = bins == index
-        name = f"{cosine[rows].min():.2f} to {cosine[rows].max():.2f}"
-        of = f"share of pairs called the same, cosine {name}"
+        name = Words("%(low)s to %(high)s", low=f"{cosine[rows].min():.2f}", high=f"{cosine[rows].max():.2f}")
+        of = Words("share of pairs called the same, cosine %(name)s", name=name)
         matched = share(measured.where(rows), rng, of=of, n_resamples=n_resamples)
         found.append(Bin(name, matched, float(cosine[rows].mean()), float(null_percentile[rows].mean())))
     return found

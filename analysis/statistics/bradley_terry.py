@@ -8,6 +8,7 @@ do not hang on the order of comparisons, as Elo ratings do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from analysis.statistics.bootstrap import Floats
 from analysis.statistics.figures import Counts, Figure, undefined
 from analysis.statistics.measured import Measured, Values
 from analysis.statistics.two_way import Statistic, estimate, figures_from
+from analysis.statistics.wording import Words
 
 RIDGE = 0.01
 N_STEPS = 30
@@ -85,16 +87,18 @@ def strengths(
     measured: Measured,
     rng: np.random.Generator,
     *,
-    names: list[str],
+    names: Sequence[str],
     n_resamples: int | None = None,
 ) -> Strengths:
     """Values are one row: the cell of each comparison (`Comparisons.cell`). `names` of the sets."""
     comparisons = comparisons_of(len(names))
-    of_sets = [f"log-strength: {name}" for name in names]
-    of_pairs = [f"log-strength: {names[a]} less {names[b]}" for a, b in comparisons.pairs]
+    of_sets = [Words("log-strength: %(name)s", name=name) for name in names]
+    of_pairs = [
+        Words("log-strength: %(first)s less %(second)s", first=names[a], second=names[b]) for a, b in comparisons.pairs
+    ]
     counts = measured.counts()
     if counts.n_answers == 0 or len(names) < 2:
-        reason = "no comparisons yet"
+        reason = Words("no comparisons yet")
         return Strengths(*([undefined(of, counts, reason) for of in group] for group in (of_sets, of_pairs)))
     cells = np.arange(3 * len(comparisons.pairs))[:, None]
 
@@ -113,7 +117,11 @@ def strengths(
 
 
 def _ties_note(cells: npt.NDArray[np.int64], counts: Counts) -> str:
-    return f"{int(np.sum(cells % 3 == TIE))} of {counts.n_answers} comparisons are ties"
+    return Words(
+        "%(n_ties)s of %(n_answers)s comparisons are ties",
+        n_ties=int(np.sum(cells % 3 == TIE)),
+        n_answers=counts.n_answers,
+    )
 
 
 def clusters_of_pairs(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

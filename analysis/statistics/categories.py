@@ -14,6 +14,7 @@ from analysis.statistics.accuracy import mean_value
 from analysis.statistics.detection import Detection, detection
 from analysis.statistics.figures import Figure, bare
 from analysis.statistics.measured import Measured
+from analysis.statistics.wording import Words
 
 __all__ = ["Detection", "choice_shares", "origin", "share", "wilson"]
 Z = 1.959963984540054
@@ -33,7 +34,7 @@ def share(measured: Measured, rng: np.random.Generator, *, of: str, n_resamples:
     if counts.n_annotators == 1 and counts.n_answers == counts.n_features > 0:
         n_positive = float(measured.values[0].sum())
         low, high = wilson(n_positive, counts.n_answers)
-        note = "one annotator: Wilson's interval over features"
+        note = Words("one annotator: Wilson's interval over features")
         return bare(of, n_positive / counts.n_answers, counts, note)._replace(low=low, high=high)
     return mean_value(measured, rng, of=of, n_resamples=n_resamples)
 
@@ -41,7 +42,11 @@ def share(measured: Measured, rng: np.random.Generator, *, of: str, n_resamples:
 def choice_shares(measured: Measured, rng: np.random.Generator, *, choices: dict[int, str], of: str) -> list[Figure]:
     """One share per choice; values are one row of codes, `choices` names them."""
     return [
-        share(measured._replace(values=(measured.values[:1] == code)), rng, of=f"share {name}: {of}")
+        share(
+            measured._replace(values=(measured.values[:1] == code)),
+            rng,
+            of=Words("share %(name)s: %(of)s", name=name, of=of),
+        )
         for code, name in choices.items()
     ]
 

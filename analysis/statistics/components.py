@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.statistics.measured import Measured
+from analysis.statistics.wording import Words
 
 
 class Components(NamedTuple):
@@ -44,7 +45,9 @@ def components(measured: Measured) -> Components:
     )
     system = multiples[:3] - multiples[3]
     if n < 4 or min(measured.n_features, measured.n_annotators) < 2 or np.linalg.cond(system) > 1e10:
-        raise ValueError("Variance components need answers of two annotators on common features, and two features.")
+        raise ValueError(
+            Words("Variance components need answers of two annotators on common features, and two features.")
+        )
     feature, annotator, residual = np.maximum(0, np.linalg.solve(system, squares[:3] - squares[3]))
     return Components(float(feature), float(annotator), float(residual))
 

@@ -14,6 +14,7 @@ from analysis.statistics.figures import Figure, undefined
 from analysis.statistics.measured import Measured, Values
 from analysis.statistics.ratings import Ratings
 from analysis.statistics.two_way import Statistic, estimate, figures_from
+from analysis.statistics.wording import Words
 
 
 def auc_over_controls(
@@ -28,8 +29,8 @@ def auc_over_controls(
     """`is_control` [n_features]. Real features and controls are resampled apart, annotators together."""
     counts = ratings.counts()
     if not is_control.any() or is_control.all():
-        missing = "controls" if not is_control.any() else "real features"
-        return undefined(of, counts, f"undefined: no answers on {missing}")
+        missing = Words("controls") if not is_control.any() else Words("real features")
+        return undefined(of, counts, Words("undefined: no answers on %(missing)s", missing=missing))
     of_kind = (n_categories * is_control - 1).astype(np.int8)  # small types: a million answers take a megabyte
     cells = ratings.value + of_kind[ratings.feature]
     measured = Measured(ratings.feature, ratings.annotator, cells[None], ratings.n_features, ratings.n_annotators)

@@ -17,6 +17,7 @@ from analysis.statistics.contrast import auc_statistic
 from analysis.statistics.figures import Figure, undefined
 from analysis.statistics.measured import Measured, Values
 from analysis.statistics.two_way import Statistic, estimate, figures_from, one_figure
+from analysis.statistics.wording import Words
 
 MOST = 20.0  # no d' lies beyond
 
@@ -40,10 +41,13 @@ def rates(sums: Floats) -> Floats:
 
 
 def detection(measured: Measured, rng: np.random.Generator, *, of: str, n_resamples: int | None = None) -> Detection:
-    names = [f"{name}: {of}" for name in ("hit rate", "false alarm rate", "balanced accuracy", "d′")]
+    names = [
+        Words("%(what)s: %(of)s", what=name, of=of)
+        for name in (Words("hit rate"), Words("false alarm rate"), Words("balanced accuracy"), Words("d′"))
+    ]
     counts = measured.counts()
     if counts.n_answers == 0:
-        return Detection(*(undefined(name, counts, "no answers yet") for name in names))
+        return Detection(*(undefined(name, counts, Words("no answers yet")) for name in names))
     estimates = estimate(measured, Statistic(rates), rng, n_resamples=n_resamples)
     shares = figures_from(estimates, names, counts, is_exact_at=(0.0, 1.0))
     d_prime = figures_from(estimates, names, counts, bounds=(-MOST, MOST))[3]

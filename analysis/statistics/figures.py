@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.wording import Several, Words
+
 FEW_ANNOTATORS = 8
 """Below this the differences between annotators dominate and more items do not help (research/annotation.md §3)."""
 
@@ -62,19 +64,23 @@ def with_interval(
     notes = [note] if note else []
     if resampled.size - defined.size > TOLD_FROM * resampled.size:
         notes.append(
-            f"undefined in {resampled.size - defined.size} of {resampled.size} resamples, left out of the interval"
+            Words(
+                "undefined in %(n_undefined)s of %(n)s resamples, left out of the interval",
+                n_undefined=resampled.size - defined.size,
+                n=resampled.size,
+            )
         )
     notes.extend(_annotator_notes(counts.n_annotators))
     if defined.size < max(20, resampled.size // 2) or counts.n_features < 2:
-        notes.append("too little data for an interval")
-        return Figure(of, value, None, None, *counts, note="; ".join(notes))
+        notes.append(Words("too little data for an interval"))
+        return Figure(of, value, None, None, *counts, note=Several(notes))
     low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean()
     if half_width is None:
         low, high = (end * _of_small_samples(counts) for end in (low, high))
     elif np.isfinite(half_width) and high > low:
         low, high = (end * 2 * half_width / (high - low) for end in (low, high))
     bounded_low, bounded_high = max(float(value + low), bounds[0]), min(float(value + high), bounds[1])
-    return Figure(of, value, bounded_low, bounded_high, *counts, note="; ".join(notes))
+    return Figure(of, value, bounded_low, bounded_high, *counts, note=Several(notes))
 
 
 def _of_small_samples(counts: Counts) -> float:
@@ -88,8 +94,8 @@ def exact_bound(of: str, value: float, counts: Counts, bounds: tuple[float, floa
     bound = 0.025 ** (1.0 / max(1, counts.n_features))
     inside = (bounds[1] - bounds[0]) * (1.0 - bound)
     low, high = (bounds[1] - inside, bounds[1]) if value == bounds[1] else (bounds[0], bounds[0] + inside)
-    notes = [note, *_annotator_notes(counts.n_annotators), "all alike: exact bound over features"]
-    return Figure(of, value, low, high, *counts, note="; ".join(filter(None, notes)))
+    notes = [note, *_annotator_notes(counts.n_annotators), Words("all alike: exact bound over features")]
+    return Figure(of, value, low, high, *counts, note=Several(notes))
 
 
 def bare(of: str, value: float, counts: Counts, note: str = "") -> Figure:
@@ -99,7 +105,13 @@ def bare(of: str, value: float, counts: Counts, note: str = "") -> Figure:
 
 def _annotator_notes(n_annotators: int) -> list[str]:
     if n_annotators == 1:
-        return ["one annotator: the interval speaks of features only"]
+        return [Words("one annotator: the interval speaks of features only")]
     if n_annotators < FEW_ANNOTATORS:
-        return [f"{n_annotators} annotators: with fewer than {FEW_ANNOTATORS} the interval is rough"]
+        return [
+            Words(
+                "%(n_annotators)s annotators: with fewer than %(few)s the interval is rough",
+                n_annotators=n_annotators,
+                few=FEW_ANNOTATORS,
+            )
+        ]
     return []

@@ -6,6 +6,7 @@ than half of its judgements are; a tie is no majority.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from analysis.statistics.bootstrap import Block, Blocks, Weights, n_resamples_for, ratio, resampled_sums
 from analysis.statistics.figures import Counts, Figure, exact_bound, undefined, with_interval
 from analysis.statistics.ratings import INTERPRETABLE_FROM, Ratings
+from analysis.statistics.wording import Several, Words
 
 
 class Votes(NamedTuple):
@@ -51,7 +53,7 @@ def share_interpretable(
     rng: np.random.Generator,
     *,
     group: npt.NDArray[np.int64],
-    names: list[str],
+    names: Sequence[str],
     n_resamples: int | None = None,
 ) -> list[Share]:
     """One share per group of features; `group` [n_features] indexes `names`."""
@@ -100,14 +102,14 @@ def _share(
 ) -> Share:
     rows = members[ratings.feature]
     counts = Counts(int(rows.sum()), int(members.sum()), int(np.unique(ratings.annotator[rows]).size))
-    of_features = f"share of features interpretable by majority: {name}"
-    of_judgements = f"share of judgements interpretable: {name}"
+    of_features = Words("share of features interpretable by majority: %(name)s", name=name)
+    of_judgements = Words("share of judgements interpretable: %(name)s", name=name)
     if counts.n_answers == 0:
-        reason = "no answers yet"
+        reason = Words("no answers yet")
         return Share(undefined(of_features, counts, reason), undefined(of_judgements, counts, reason), 0)
     chosen = Votes(votes.n_judgements[members], votes.n_interpretable[members])
     n_ties = chosen.n_ties()
-    note = f"{n_ties} {'tie' if n_ties == 1 else 'ties'} counted as no majority" if n_ties else ""
+    note = ties_note(n_ties)
     share = float(chosen.n_interpretable.sum() / chosen.n_judgements.sum())
     return Share(
         _bounded(with_interval(of_features, float(chosen.majority().mean()), counts, by_feature, note)),
@@ -120,6 +122,12 @@ def _bounded(figure: Figure) -> Figure:
     """A share lies between 0 and 1; where all features are alike, the exact bound is used."""
     if figure.value in (0.0, 1.0):
         ends = exact_bound(figure.of, figure.value, Counts(*figure[4:7]), (0.0, 1.0))
-        note = "; ".join(filter(None, [figure.note, "all alike: exact bound over features"]))
+        note = Several([figure.note, Words("all alike: exact bound over features")])
         return figure._replace(low=ends.low, high=ends.high, note=note)
     return figure if figure.low is None else figure._replace(low=max(figure.low, 0.0))
+
+
+def ties_note(n_ties: int) -> str:
+    if n_ties == 1:
+        return Words("1 tie counted as no majority")
+    return Words("%(n)s ties counted as no majority", n=n_ties) if n_ties else ""

@@ -9,7 +9,7 @@ Student's t with Satterthwaite's degrees of freedom. V is never taken below V_fe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +26,14 @@ from analysis.statistics.bootstrap import (
 from analysis.statistics.codes import Codes
 from analysis.statistics.figures import Counts, Figure, exact_bound, undefined, with_interval
 from analysis.statistics.measured import Measured, Values
+from analysis.statistics.wording import Words
 
 Finish = Callable[[Floats], Floats]
 """Sums [column, r] -> statistics [m, r], NaN where undefined."""
 Columns = Callable[[Values], Values]
 """Values of some answers [value, answer] -> what is summed [column, answer]."""
 CHUNK = 65_536
-UNDEFINED = "undefined: no answers of a kind that it needs"
+UNDEFINED = Words("undefined: no answers of a kind that it needs")
 
 
 class Statistic(NamedTuple):
@@ -157,7 +158,7 @@ def _distinct(columns: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
 
 def figures_from(
     estimates: Estimates,
-    names: list[str],
+    names: Sequence[str],
     counts: Counts,
     *,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -198,6 +199,6 @@ def one_figure(
     n_resamples: int | None = None,
 ) -> Figure:
     if measured.feature.size == 0:
-        return undefined(of, measured.counts(), "no answers yet")
+        return undefined(of, measured.counts(), Words("no answers yet"))
     estimates = estimate(measured, statistic, rng, n_resamples=n_resamples)
     return figures_from(estimates, [of], measured.counts(), bounds=bounds, is_exact_at=is_exact_at)[0]

@@ -6,10 +6,14 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
 
 from analysis.domain.reports.frame import Line, Report, Section
+from analysis.domain.reports.quality import level_words
+from analysis.domain.saying import said, say
 from analysis.plots import Series, interval_chart
 from analysis.statistics.figures import Figure
+from analysis.statistics.wording import Several, parts_of
 
 CSS_CLASSES = {"patch": "plot-patch", "image": "plot-image"}
 COLORS = ("plot-patch", "plot-image", "plot-third", "plot-fourth")
@@ -49,29 +53,41 @@ def chart_of(section: Section, lines: list[Line]) -> Chart:
     by_place = {(line.series, line.name): line.figure for line in lines}
     series = [
         Series(
-            f"{name} level" if name in LEVELS else name,
+            series_name(name),
             CSS_CLASSES.get(name, COLORS[index % len(COLORS)]),
-            [by_place.get((name, label)) for label in labels],
+            [shown(by_place.get((name, label))) for label in labels],
         )
         for index, name in enumerate(names)
     ]
     common = _common_notes([line.figure for line in lines])
     rows = [
         Row(
-            line.series,
-            line.name,
-            line.figure,
-            "; ".join(note for note in line.figure.note.split("; ") if note not in common),
+            series_name(line.series),
+            say(line.name),
+            said(line.figure),
+            say(Several(note for note in parts_of(line.figure.note) if note not in common)),
         )
         for line in lines
     ]
     # Safe: interval_chart escapes every name it writes.
-    svg = mark_safe(interval_chart(labels, series, section.axis, section.title)) if section.axis else None
-    return Chart(section.group, section.title, section.statement, svg, rows, "; ".join(common), any(names))
+    svg = None
+    if section.axis:
+        axis = section.axis._replace(caption=say(section.axis.caption), reference_name=say(section.axis.reference_name))
+        svg = mark_safe(interval_chart([say(label) for label in labels], series, axis, say(section.title)))
+    return Chart(section.group, say(section.title), say(section.statement), svg, rows, say(Several(common)), any(names))
+
+
+def series_name(series: str) -> str:
+    """The levels are called so; other series are answers of the protocol, which are marked where they are declared."""
+    if series in LEVELS:
+        return gettext("%(level)s level") % {"level": say(level_words(series))}
+    return gettext(series)
+
+
+def shown(figure: Figure | None) -> Figure | None:
+    return figure and said(figure)
 
 
 def _common_notes(figures: list[Figure]) -> list[str]:
     """In the order of the first figure."""
-    return [
-        note for note in figures[0].note.split("; ") if note and all(note in one.note.split("; ") for one in figures)
-    ]
+    return [note for note in parts_of(figures[0].note) if all(note in parts_of(one.note) for one in figures)]

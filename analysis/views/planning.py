@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from analysis.views.report import study_or_404
@@ -56,7 +57,7 @@ def study_plan(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def named(report: PilotReport) -> list[tuple[str, float]]:
-    words = ("features", "annotators", "answers beyond both")
+    words = (_("features"), _("annotators"), _("answers beyond both"))
     return list(zip(words, report.parts, strict=True)) if report.parts else []
 
 
@@ -66,13 +67,15 @@ def pilot_report(request: HttpRequest, slug: str) -> HttpResponse:
     """A pilot's figures, features and controls pooled, once it is closed."""
     from analysis.domain.pilot import report_of_pilot
     from analysis.domain.planning import Assumptions, plan_of
+    from analysis.domain.saying import said
 
     study = study_or_404(request, slug)
     if study.pilot_of is None:
-        raise PermissionDenied(f"'{study.name}' is no pilot; its figures are in its report.")
+        raise PermissionDenied(_("'%(name)s' is no pilot; its figures are in its report.") % {"name": study.name})
     context: dict[str, object] = {"study": study, "tab": "pilot"}
     if study.state == Study.State.CLOSED:
-        context["report"] = report = report_of_pilot(study)
+        report = report_of_pilot(study)
+        context["report"] = report._replace(agreement=[said(one) for one in report.agreement])
         context["parts"] = [(name, value, value**0.5) for name, value in named(report)]
         main = study.pilot_of
         if main.state == Study.State.DRAFT:

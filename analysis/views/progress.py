@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _
 
 from annotation.models import Role, Study
 
@@ -27,6 +28,8 @@ def progress_context(study: Study) -> dict[str, Any]:
         "percent": round(100 * study.n_slots_done / study.n_slots) if study.n_slots else 0,
         "can_unblind": study.state == Study.State.CLOSED,
         "agreement": chart_of(agreement, agreement.lines) if agreement and agreement.lines else None,
-        "days_svg": mark_safe(bar_chart(days, "answers", "Answers per day")) if days else "",
-        "speed_svg": mark_safe(bar_chart(speed, "answers", "Seconds in view")) if sum(n for _, n in speed) else "",
+        "days_svg": mark_safe(bar_chart(days, _("answers"), _("Answers per day"))) if days else "",
+        "speed_svg": mark_safe(bar_chart(speed, _("answers"), _("Seconds in view")))
+        if sum(n for _, n in speed)
+        else "",
     }

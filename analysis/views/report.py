@@ -11,9 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from analysis.views.progress import progress_context
+from annotation.domain.preregistration import departures
 from annotation.domain.protocols import PROTOCOLS
 from annotation.domain.results import require_results_role, studies_with_results, study_with_results
 from annotation.domain.unblinding import UnblindingError, unblind, unblinding_of
@@ -69,6 +71,7 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
         context["is_editor"] = may_edit(study, signed_in_user(request))
         return render(request, "analysis/progress.html", context | progress_context(study))
     from analysis.domain.cached import cached_report
+    from analysis.domain.saying import say
     from analysis.views.charts import LEVELS, charts_of
 
     report = cached_report(study, include_simulated=filters.include_simulated)
@@ -81,7 +84,9 @@ def report_page(request: HttpRequest, slug: str) -> HttpResponse:
         | {
             "report": report,
             "charts": charts_of(report, hidden),
-            "headlines": [one for one in report.headlines if one.series not in hidden],
+            "headlines": [one._replace(words=say(one.words)) for one in report.headlines if one.series not in hidden],
+            "notes": [(say(what), n) for what, n in report.notes],
+            "departures": departures(study),
             "has_levels": has_levels,
             "protocol": PROTOCOLS[study.protocol],
         },
@@ -107,7 +112,7 @@ def report_figures(request: HttpRequest, slug: str) -> HttpResponse:
     study = study_or_404(request, slug)
     filters = read_filters(request, study)
     if unblinding_of(study) is None:
-        raise PermissionDenied(f"'{study.name}' is blind: close it and unblind it to see results.")
+        raise PermissionDenied(_("'%(name)s' is blind: close it and unblind it to see results.") % {"name": study.name})
     from analysis.domain.cached import cached_report
     from analysis.domain.report import figures_of
     from analysis.statistics.figures import Figure

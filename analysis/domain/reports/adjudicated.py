@@ -23,23 +23,31 @@ from analysis.plots import Axis
 from analysis.statistics.adjudication import agreement_figure, agreement_with_verdicts, share_overturned
 from analysis.statistics.figures import Figure
 from analysis.statistics.measured import make_measured
+from analysis.statistics.wording import Words
 
-AXIS = Axis(0.0, 1.0, "share overturned, 95 % interval")
+AXIS = Axis(0.0, 1.0, Words("share overturned, 95 % interval"))
 
 
 def overturned(scope: Scope, name: str) -> Figure:
-    return share_overturned(scope.measured("overturned"), rng(), of=f"share of majority verdicts overturned: {name}")
+    return share_overturned(
+        scope.measured("overturned"), rng(), of=Words("share of majority verdicts overturned: %(name)s", name=name)
+    )
 
 
 def headlines(sections: list[Section], subject: Subject) -> list[Headline]:
-    return headlines_from(sections, [("of the majority verdicts were overturned", "", "overall", "all")])
+    return headlines_from(sections, [(Words("of the majority verdicts were overturned"), "", "overall", "all")])
 
 
 def sections(answers: Answers, subject: Subject) -> list[Section]:
     scope = scope_of(answers)
-    statement = "Of the verdicts that a majority gave, how many the adjudicator settled otherwise."
-    overall = Section("overall", "Share overturned", statement, AXIS, [Line("", "all", overturned(scope, "all"))])
-    return [overall, *sections_by_part(scope, overturned, what="Share overturned", statement=statement, axis=AXIS)]
+    statement = Words("Of the verdicts that a majority gave, how many the adjudicator settled otherwise.")
+    overall = Section(
+        "overall", Words("Share overturned"), statement, AXIS, [Line("", Words("all"), overturned(scope, Words("all")))]
+    )
+    return [
+        overall,
+        *sections_by_part(scope, overturned, what=Words("Share overturned"), statement=statement, axis=AXIS),
+    ]
 
 
 def settled_section(subject: Subject) -> Section | None:
@@ -54,20 +62,25 @@ def settled_section(subject: Subject) -> Section | None:
     ]
     items, judges, values = zip(*rows, strict=True) if rows else ((), (), ())
     measured = make_measured(np.array(items, dtype=np.int64), np.array(judges, dtype=str), np.array(values))
-    of = "share of majority verdicts overturned"
-    lines = [Line("", "majorities overturned", share_overturned(measured, rng(), of=of))]
+    of = Words("share of majority verdicts overturned")
+    lines = [Line("", Words("majorities overturned"), share_overturned(measured, rng(), of=of))]
     answers: dict[str, list[tuple[Any, Any]]] = {}
     for one in subject.settled:
         for annotator, value in one.answers:
             answers.setdefault(annotator, []).append((value, one.verdict))
     for agreed in agreement_with_verdicts(answers):
-        figure = agreement_figure(agreed, f"share of answers as settled: {agreed.annotator}")
-        lines.append(Line("", f"as settled: {agreed.annotator}", figure))
-    statement = (
-        f"Reviewers settled {len(subject.settled)} items on which answers differed: how many of the majorities were "
-        "overturned, and how many of each annotator's answers on these items are as settled."
+        figure = agreement_figure(
+            agreed, Words("share of answers as settled: %(annotator)s", annotator=agreed.annotator)
+        )
+        lines.append(Line("", Words("as settled: %(annotator)s", annotator=agreed.annotator), figure))
+    statement = Words(
+        "Reviewers settled %(n)s items on which answers differed: how many of the majorities were "
+        "overturned, and how many of each annotator's answers on these items are as settled.",
+        n=len(subject.settled),
     )
-    return Section("settled", "What reviewers settled", statement, Axis(0.0, 1.0, "share, 95 % interval"), lines)
+    return Section(
+        "settled", Words("What reviewers settled"), statement, Axis(0.0, 1.0, Words("share, 95 % interval")), lines
+    )
 
 
 def agreement(real: Scope, subject: Subject) -> None:

@@ -16,6 +16,7 @@ from analysis.plots import Axis
 from analysis.statistics.figures import Figure
 from analysis.statistics.measured import Measured, make_measured
 from analysis.statistics.ratings import Ratings, make_ratings
+from analysis.statistics.wording import Words
 from annotation.models import Condition
 
 SEED = 0
@@ -179,10 +180,18 @@ def _condition_order(fact: Fact) -> int:
 
 
 PARTITIONS = (
-    Partition("block", "by block", lambda fact: fact.block, lambda block: f"block {block}"),
-    Partition("condition", "of features and controls", _condition_order, lambda one: list(Condition)[one].label, False),
-    Partition("dictionary", "by dictionary", lambda fact: fact.dictionary, str),
-    Partition("variant", "by kind of item", lambda fact: fact.variant, lambda variant: variant or "plain"),
+    Partition("block", Words("by block"), lambda fact: fact.block, lambda block: Words("block %(block)s", block=block)),
+    Partition(
+        "condition",
+        Words("of features and controls"),
+        _condition_order,
+        lambda one: Words(str(list(Condition)[one].label)),
+        False,
+    ),
+    Partition("dictionary", Words("by dictionary"), lambda fact: fact.dictionary, str),
+    Partition(
+        "variant", Words("by kind of item"), lambda fact: fact.variant, lambda variant: variant or Words("plain")
+    ),
 )
 FigureOf = Callable[[Scope, str], Figure]
 """(answers of one part, name of the part) -> its figure."""
@@ -203,7 +212,11 @@ def sections_by_part(scope: Scope, figure_of: FigureOf, *, what: str, statement:
     for partition in PARTITIONS:
         lines = lines_by(partition, scope, figure_of)
         if partition.group == "block" or len(lines) > 1:
-            sections.append(Section(partition.group, f"{what} {partition.title}", statement, axis, lines))
+            sections.append(
+                Section(
+                    partition.group, Words("%(what)s %(part)s", what=what, part=partition.title), statement, axis, lines
+                )
+            )
     return sections
 
 

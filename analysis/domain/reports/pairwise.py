@@ -19,6 +19,7 @@ from analysis.statistics.bradley_terry import (
 from analysis.statistics.categories import choice_shares, share
 from analysis.statistics.figures import Figure
 from analysis.statistics.measured import make_measured
+from analysis.statistics.wording import Words
 
 
 def sets_of(scope: Scope) -> list[str]:
@@ -51,25 +52,27 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     found = fitted(real)
     names = sets_of(real)
     axis = _axis([*found.of_sets, *found.differences])
-    words = "How easily the features of a dictionary are described, against the mean of all dictionaries; ties count."
-    between = "Log-strength of the first less that of the second; 0.41 is 60 to 40 among decided answers."
+    words = Words(
+        "How easily the features of a dictionary are described, against the mean of all dictionaries; ties count."
+    )
+    between = Words("Log-strength of the first less that of the second; 0.41 is 60 to 40 among decided answers.")
     strong = Section(
-        "strength", "Log-strength by dictionary", words, axis,
+        "strength", Words("Log-strength by dictionary"), words, axis,
         [Line("", name, figure) for name, figure in zip(names, found.of_sets, strict=True)],
     )  # fmt: skip
     pairs = [f"{names[a]} − {names[b]}" for a, b in comparisons_of(len(names)).pairs]
     different = Section(
-        "difference", "Differences of log-strength", between, axis,
+        "difference", Words("Differences of log-strength"), between, axis,
         [Line("", name, figure) for name, figure in zip(pairs, found.differences, strict=True)],
     )  # fmt: skip
     agreed = agreement(real, subject)
-    repeats = repeats_section(answers, {"outcome": "outcome"})
+    repeats = repeats_section(answers, {"outcome": Words("outcome")})
     return [strong, different, *_blocks(real, names), _ties(real), agreed] + ([repeats] if repeats else [])
 
 
 def agreement(real: Scope, subject: Subject) -> Section:
     codes = (1 + real.number("outcome")).astype(np.int8)
-    return agreement_section(real, [Asked("", "outcome", codes, 3, Scale.NOMINAL)])
+    return agreement_section(real, [Asked("", Words("outcome"), codes, 3, Scale.NOMINAL)])
 
 
 def notes(scope: Scope) -> list[tuple[str, str]]:
@@ -84,24 +87,32 @@ def _blocks(real: Scope, names: list[str]) -> list[Section]:
     lines = []
     for block in blocks:
         part = real.where(real.is_fact(lambda fact, block=block: fact.block == block))  # type: ignore[misc]
-        lines += [Line("", f"block {block}", one) for one in fitted(part).differences]
-    title = f"Log-strength of {names[0]} less {names[1]}, by block"
+        lines += [Line("", Words("block %(block)s", block=block), one) for one in fitted(part).differences]
+    title = Words("Log-strength of %(first)s less %(second)s, by block", first=names[0], second=names[1])
     axis = _axis([line.figure for line in lines])
-    return [Section("block", title, "The same difference within each block.", axis, lines)]
+    return [Section("block", title, Words("The same difference within each block."), axis, lines)]
 
 
 def _axis(figures: list[Figure]) -> Axis:
     """Wide enough for every interval."""
     ends = [abs(end) for one in figures for end in (one.low, one.high, one.value) if end is not None]
     reach = float(np.ceil(2 * max(ends, default=1.0)) / 2)
-    return Axis(-reach, reach, "log-strength, 95 % interval", 0.0, "no difference")
+    return Axis(-reach, reach, Words("log-strength, 95 % interval"), 0.0, Words("no difference"))
 
 
 def _ties(real: Scope) -> Section:
     measured = real.measured("outcome")
-    shares = choice_shares(measured, rng(), choices={2: "ties"}, of="comparisons")
+    shares = choice_shares(measured, rng(), choices={2: Words("ties")}, of=Words("comparisons"))
     decided = real.where(real.number("left") != UNTOLD)
-    left = share(decided.measured("left"), rng(), of="share of decided comparisons won by the left side")
-    lines = [Line("", "ties", shares[0]), Line("", "left chosen", left)]
-    words = "Sides are drawn at random: people who look at the pictures choose the left in half of the decided answers."
-    return Section("ties", "Ties and sides", words, Axis(0.0, 1.0, "share, 95 % interval", 0.5, "one half"), lines)
+    left = share(decided.measured("left"), rng(), of=Words("share of decided comparisons won by the left side"))
+    lines = [Line("", Words("ties"), shares[0]), Line("", Words("left chosen"), left)]
+    words = Words(
+        "Sides are drawn at random: people who look at the pictures choose the left in half of the decided answers."
+    )
+    return Section(
+        "ties",
+        Words("Ties and sides"),
+        words,
+        Axis(0.0, 1.0, Words("share, 95 % interval"), 0.5, Words("one half")),
+        lines,
+    )

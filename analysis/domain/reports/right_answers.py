@@ -26,12 +26,13 @@ from analysis.plots import Axis
 from analysis.statistics.accuracy import accuracy, calibration, difference, share_above_chance
 from analysis.statistics.agreement import Scale
 from analysis.statistics.figures import Figure
+from analysis.statistics.wording import Words
 from annotation.domain.protocols import PROTOCOLS
 from annotation.models import Condition
 
 WITHOUT = "no-reference"
-CONFIDENCE = {1: "a guess", 2: "fairly sure", 3: "sure"}
-LIFT_AXIS = Axis(-0.5, 0.5, "difference of shares right, 95 % interval", 0.0, "no difference")
+CONFIDENCE = {1: Words("a guess"), 2: Words("fairly sure"), 3: Words("sure")}
+LIFT_AXIS = Axis(-0.5, 0.5, Words("difference of shares right, 95 % interval"), 0.0, Words("no difference"))
 
 
 def chance_of(subject: Subject) -> float:
@@ -44,51 +45,66 @@ def with_references(scope: Scope) -> Scope:
 
 
 def share_right(scope: Scope, name: str) -> Figure:
-    return accuracy(scope.measured("right"), rng(), of=f"share right: {name}")
+    return accuracy(scope.measured("right"), rng(), of=Words("share right: %(name)s", name=name))
 
 
 def headlines(sections: list[Section], subject: Subject) -> list[Headline]:
     return headlines_from(
         sections,
         [
-            ("of the answers on features are right", "", "overall", "share right"),
-            (f"accuracy minus chance ({chance_of(subject):.2f})", "", "overall", "accuracy minus chance"),
+            (Words("of the answers on features are right"), "", "overall", Words("share right")),
+            (
+                Words("accuracy minus chance (%(chance)s)", chance=f"{chance_of(subject):.2f}"),
+                "",
+                "overall",
+                Words("accuracy minus chance"),
+            ),
         ],
     )
 
 
 def _overall(scope: Scope, chance: float) -> Section:
     real = with_references(scope.real())
-    minus = accuracy(real.measured("right"), rng(), of="accuracy minus chance, every feature", minus=chance)
-    lines = [Line("", "share right", share_right(real, "every feature")), Line("", "accuracy minus chance", minus)]
-    statement = f"Share of answers on features that are right, and how far above chance ({chance:.2f}) it lies."
-    return Section("overall", "Accuracy", statement, Axis(0.0, 1.0, "share, 95 % interval"), lines)
+    minus = accuracy(real.measured("right"), rng(), of=Words("accuracy minus chance, every feature"), minus=chance)
+    lines = [
+        Line("", Words("share right"), share_right(real, Words("every feature"))),
+        Line("", Words("accuracy minus chance"), minus),
+    ]
+    statement = Words(
+        "Share of answers on features that are right, and how far above chance (%(chance)s) it lies.",
+        chance=f"{chance:.2f}",
+    )
+    return Section("overall", Words("Accuracy"), statement, Axis(0.0, 1.0, Words("share, 95 % interval")), lines)
 
 
 def sections(answers: Answers, subject: Subject) -> list[Section]:
     scope = scope_of(answers)
     shown = with_references(scope)
     chance = chance_of(subject)
-    axis = Axis(0.0, 1.0, "share right, 95 % interval", chance, f"chance, {chance:.2f}")
-    statement = f"Share of answers that are right; the line is chance ({chance:.2f})."
+    axis = Axis(
+        0.0, 1.0, Words("share right, 95 % interval"), chance, Words("chance, %(chance)s", chance=f"{chance:.2f}")
+    )
+    statement = Words("Share of answers that are right; the line is chance (%(chance)s).", chance=f"{chance:.2f}")
     found = [_overall(scope, chance)]
-    parts = sections_by_part(shown, share_right, what="Accuracy", statement=statement, axis=axis)
+    parts = sections_by_part(shown, share_right, what=Words("Accuracy"), statement=statement, axis=axis)
     found += [part for part in parts if part.group != "variant"]
     found += _variants(scope, axis, statement)
     found += [_controls(shown), _verdicts(shown.real(), chance)]
     if subject.protocol == "two-alternative":
         found.append(_calibration(shown.real(), axis))
     found.append(agreement(scope.real(), subject))
-    repeats = repeats_section(answers, {"right": "right or wrong"})
+    repeats = repeats_section(answers, {"right": Words("right or wrong")})
     return found + ([repeats] if repeats else [])
 
 
 def agreement(real: Scope, subject: Subject) -> Section:
     if subject.protocol == "intruder":
         codes = (real.number("cell") + 1).astype(np.int8)
-        asked = Asked("", "the place chosen", codes, max(5, int(codes.max(initial=1))), Scale.NOMINAL)
+        asked = Asked("", Words("the place chosen"), codes, max(5, int(codes.max(initial=1))), Scale.NOMINAL)
     else:
-        asked = Asked("", "the choice", (real.number("right") + 1).astype(np.int8), 2, Scale.NOMINAL, "right")
+        asked = Asked(
+            "", Words("the choice"), (real.number("right") + 1).astype(np.int8), 2, Scale.NOMINAL, Words("right")
+        )
     return agreement_section(real, [asked])
 
 
@@ -103,16 +119,18 @@ def _variants(scope: Scope, axis: Axis, statement: str) -> list[Section]:
     if len(variants) < 2:
         return []
     lines = [
-        Line("", variant or "plain", share_right(_of_variants(real, variant), variant or "plain"))
+        Line("", variant or Words("plain"), share_right(_of_variants(real, variant), variant or Words("plain")))
         for variant in variants
     ]
-    found = [Section("variant", "Accuracy by kind of item", statement, axis, lines)]
+    found = [Section("variant", Words("Accuracy by kind of item"), statement, axis, lines)]
     if WITHOUT in variants:
         others = [variant for variant in variants if variant != WITHOUT]
-        lifts = [Line("", "every kind", _lift(real, *others))]
-        lifts += [Line("", variant or "plain", _lift(real, variant)) for variant in others if len(others) > 1]
-        words = "Share right with references less share right without: what seeing the feature adds to guessing well."
-        found.append(Section("lift", "Lift by references", words, LIFT_AXIS, lifts))
+        lifts = [Line("", Words("every kind"), _lift(real, *others))]
+        lifts += [Line("", variant or Words("plain"), _lift(real, variant)) for variant in others if len(others) > 1]
+        words = Words(
+            "Share right with references less share right without: what seeing the feature adds to guessing well."
+        )
+        found.append(Section("lift", Words("Lift by references"), words, LIFT_AXIS, lifts))
     return found
 
 
@@ -122,7 +140,7 @@ def _of_variants(scope: Scope, *variants: str) -> Scope:
 
 def _lift(real: Scope, *variants: str) -> Figure:
     both = _of_variants(real, *variants, WITHOUT)
-    of = f"lift, {' and '.join(variants)} less {WITHOUT}"
+    of = Words("lift, %(what)s less %(without)s", what=" and ".join(variants), without=WITHOUT)
     return _difference(both, both.is_fact(lambda fact: fact.variant != WITHOUT), of)
 
 
@@ -138,20 +156,26 @@ def _controls(shown: Scope) -> Section:
     lines = []
     for control in controls_in(shown):
         both = shown.where(shown.is_condition(Condition.REAL, control))
-        of = f"share right on features less that on {control.label}"
-        lines.append(Line("", control.label, _difference(both, both.is_condition(Condition.REAL), of)))
-    statement = "Share right on features less share right on controls: what the dictionary adds to any direction."
-    return Section("controls", "Features against controls", statement, LIFT_AXIS, lines)
+        of = Words("share right on features less that on %(label)s", label=Words(control.label))
+        lines.append(Line("", Words(control.label), _difference(both, both.is_condition(Condition.REAL), of)))
+    statement = Words(
+        "Share right on features less share right on controls: what the dictionary adds to any direction."
+    )
+    return Section("controls", Words("Features against controls"), statement, LIFT_AXIS, lines)
 
 
 def _verdicts(real: Scope, chance: float) -> Section:
-    figure = share_above_chance(real.measured("right"), chance=chance, of="share of features told above chance")
+    figure = share_above_chance(real.measured("right"), chance=chance, of=Words("share of features told above chance"))
     n = figure.n_answers / figure.n_features if figure.n_features else 0.0
-    statement = (
-        "Features whose own answers are above chance by an exact binomial test, at a false discovery rate of 5 % over "
-        f"all of them. With {n:.1f} answers per feature, a feature that is not among them may still be interpretable."
+    statement = Words(
+        "Features whose own answers are above chance by an exact binomial test, at a false discovery rate of "
+        "5 %% over all of them. With %(n)s answers per feature, a feature that is not among them may still "
+        "be interpretable.",
+        n=f"{n:.1f}",
     )
-    return Section("verdicts", "Single features above chance", statement, None, [Line("", "above chance", figure)])
+    return Section(
+        "verdicts", Words("Single features above chance"), statement, None, [Line("", Words("above chance"), figure)]
+    )
 
 
 def _calibration(real: Scope, axis: Axis) -> Section:
@@ -162,7 +186,7 @@ def _calibration(real: Scope, axis: Axis) -> Section:
             measured._replace(values=measured.values[:1]), rng(), confidence=measured.values[1], of=CONFIDENCE
         )
     ]
-    statement = (
+    statement = Words(
         "Share right by how sure the annotator was: people who know what they know are right where they are sure."
     )
-    return Section("calibration", "Calibration of confidence", statement, axis, lines)
+    return Section("calibration", Words("Calibration of confidence"), statement, axis, lines)

@@ -29,14 +29,17 @@ from analysis.statistics.categories import share
 from analysis.statistics.figures import Figure
 from analysis.statistics.ratings import INTERPRETABLE_FROM
 from analysis.statistics.shares import share_interpretable
+from analysis.statistics.wording import Words
 
-AXIS = Axis(0.0, 1.0, "share, 95 % interval")
-NAMES = {"alignment": ("same", "called the same"), "spurious": ("spurious", "called spurious")}
+AXIS = Axis(0.0, 1.0, Words("share, 95 % interval"))
+NAMES = {"alignment": ("same", Words("called the same")), "spurious": ("spurious", Words("called spurious"))}
 
 
 def share_yes(scope: Scope, column: str, words: str, name: str) -> Figure:
     told = scope.where(scope.number(column) != UNTOLD)
-    return share(told.measured(column), rng(), of=f"share of judgements {words}: {name}")
+    return share(
+        told.measured(column), rng(), of=Words("share of judgements %(words)s: %(name)s", words=words, name=name)
+    )
 
 
 def share_by_majority(scope: Scope, column: str, words: str, name: str) -> Figure:
@@ -44,7 +47,7 @@ def share_by_majority(scope: Scope, column: str, words: str, name: str) -> Figur
     ratings = scope.ratings(np.where(scope.number(column) == 1, INTERPRETABLE_FROM, 0))
     group = np.zeros(ratings.n_features, dtype=np.int64)
     [found] = share_interpretable(ratings, rng(), group=group, names=[name])
-    return found.features._replace(of=f"share {words} by majority: {name}")
+    return found.features._replace(of=Words("share %(words)s by majority: %(name)s", words=words, name=name))
 
 
 def headlines(sections: list[Section], subject: Subject) -> list[Headline]:
@@ -52,19 +55,21 @@ def headlines(sections: list[Section], subject: Subject) -> list[Headline]:
     return headlines_from(
         sections,
         [
-            (f"are {words} by the majority", "", "overall", "by majority"),
-            (f"of the judgements: {words}", "", "overall", "judgements"),
+            (Words("are %(words)s by the majority", words=words), "", "overall", Words("by majority")),
+            (Words("of the judgements: %(words)s", words=words), "", "overall", Words("judgements")),
         ],
     )
 
 
 def _overall(real: Scope, column: str, words: str) -> Section:
     lines = [
-        Line("", "by majority", share_by_majority(real, column, words, "all")),
-        Line("", "judgements", share_yes(real, column, words, "all")),
+        Line("", Words("by majority"), share_by_majority(real, column, words, Words("all"))),
+        Line("", Words("judgements"), share_yes(real, column, words, Words("all"))),
     ]
-    statement = f"How many are {words}: by the majority of their judgements, and of judgements that could tell."
-    return Section("overall", f"Share {words}", statement, AXIS, lines)
+    statement = Words(
+        "How many are %(words)s: by the majority of their judgements, and of judgements that could tell.", words=words
+    )
+    return Section("overall", Words("Share %(words)s", words=words), statement, AXIS, lines)
 
 
 def sections(answers: Answers, subject: Subject) -> list[Section]:
@@ -75,8 +80,10 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
     parts = sections_by_part(
         scope,
         lambda part, name: share_by_majority(part, column, words, name),
-        what=f"Share {words}",
-        statement=f"How many are {words} by the majority of their judgements; a tie is no majority.",
+        what=Words("Share %(words)s", words=words),
+        statement=Words(
+            "How many are %(words)s by the majority of their judgements; a tie is no majority.", words=words
+        ),
         axis=AXIS,
     )
     found += [part for part in parts if part.group != "variant" or column != "same"]
@@ -87,11 +94,11 @@ def sections(answers: Answers, subject: Subject) -> list[Section]:
 
 def agreement(real: Scope, subject: Subject) -> Section:
     codes = (1 + real.number(NAMES[subject.protocol][0])).astype(np.int8)  # 0 cannot tell, 1 no, 2 yes
-    return agreement_section(real, [Asked("", "yes or no", codes, 2, Scale.NOMINAL, "yes")])
+    return agreement_section(real, [Asked("", Words("yes or no"), codes, 2, Scale.NOMINAL, Words("yes"))])
 
 
 def notes(scope: Scope) -> list[tuple[str, str]]:
-    return [("Cannot tell", str(int(np.sum(scope.numbers[0] == UNTOLD))))]
+    return [(Words("Cannot tell"), str(int(np.sum(scope.numbers[0] == UNTOLD))))]
 
 
 def _bins(real: Scope) -> list[Section]:
@@ -112,10 +119,15 @@ def _bins(real: Scope) -> list[Section]:
     )  # fmt: skip
     lines = []
     for one in sorted(found, key=lambda one: one.mean_cosine):
-        null = "" if np.isnan(one.mean_null_percentile) else f", null {one.mean_null_percentile:.0f} %"
-        lines.append(Line("", f"{one.name}{null}", one.matched))
-    statement = (
-        "Of the judgements that could tell, how many call the pair the same, by the cosine of the two decoder "
-        "directions. Null: the percentile of these cosines among those of random dictionaries of the same size."
+        null = (
+            ""
+            if np.isnan(one.mean_null_percentile)
+            else Words(", null %(percent)s %%", percent=f"{one.mean_null_percentile:.0f}")
+        )
+        lines.append(Line("", Words("%(bin)s%(null)s", bin=one.name, null=null), one.matched))
+    statement = Words(
+        "Of the judgements that could tell, how many call the pair the same, by the cosine of the two "
+        "decoder directions. Null: the percentile of these cosines among those of random dictionaries of the "
+        "same size."
     )
-    return [Section("bins", "Share matched by cosine", statement, AXIS, lines)]
+    return [Section("bins", Words("Share matched by cosine"), statement, AXIS, lines)]
