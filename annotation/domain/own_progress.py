@@ -1,7 +1,8 @@
 """What an annotator may know about their own work: how much, how fast, and how often right where that is known.
 
 Nothing here is about others, and single checks are never told: the share of right ones is that of the first five, ten,
-fifteen checks, so that whoever looks after every answer does not learn which was one, to mend it.
+fifteen checks, as they stood after the last full ten answers, so that whoever looks after every answer learns of ten
+that some were checks, and never of which.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from annotation.domain.participation import session_progress
 from annotation.models import Annotation, Participation
 
 CHECKS_TO_TELL = 5
+ANSWERS_TO_TELL = 10
 LAST_ANSWERS = 200
 
 
@@ -47,14 +49,14 @@ def own_progress(participation: Participation) -> OwnProgress:
 
 
 def told_checks(place: Participation) -> list[bool]:
-    """Whether each was right as it was first answered, the first full fives of them."""
-    n_told = place.n_gold - place.n_gold % CHECKS_TO_TELL
-    if not n_told:
+    """Whether each was right as it was first answered: full fives of them, among full tens of answers."""
+    if place.n_gold < CHECKS_TO_TELL:
         return []
-    first = Annotation.objects.filter(
-        annotator=place.user_id, study=place.study_id, revision_of=None, is_gold_right__isnull=False
-    )
-    return [bool(is_right) for is_right in first.order_by("id").values_list("is_gold_right", flat=True)[:n_told]]
+    first = Annotation.objects.filter(annotator=place.user_id, study=place.study_id, revision_of=None).order_by("id")
+    n_settled = place.n_done - place.n_done % ANSWERS_TO_TELL
+    given = first.values_list("is_gold_right", flat=True)[:n_settled]
+    checks = [is_right for is_right in given if is_right is not None]
+    return checks[: len(checks) - len(checks) % CHECKS_TO_TELL]
 
 
 def median_seconds(place: Participation) -> float | None:

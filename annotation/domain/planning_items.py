@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from annotation.domain.controls import EVERY_CONTROL, Control, FeatureRef, Pool, matched_controls, scattered_cells
-from annotation.domain.planning_contents import Content, Shown, sheet_of
+from annotation.domain.planning_contents import NO_REFERENCE, Content, Shown, sheet_of
 from annotation.domain.protocols import Protocol
 from annotation.domain.sampling import Drawn
 from annotation.models import Condition, ReferenceItem
@@ -223,8 +223,14 @@ def derangement(texts: Sequence[str], spare: Sequence[str], rng: random.Random) 
 
 
 def has_catch(draft: Draft) -> bool:
-    name = draft.protocol.name
-    return name in NOTHING_SHARED or name == "two-alternative" or (name == "intruder" and bool(draft.gold))
+    """Two alternatives without references have none: one with references would be known by them."""
+    match draft.protocol.name:
+        case "two-alternative":
+            return any(variant != NO_REFERENCE for variant in draft.options["variants"])
+        case "intruder":
+            return bool(draft.gold)
+        case name:
+            return name in NOTHING_SHARED
 
 
 def catch_items(draft: Draft, content: Content, n: int, rng: random.Random) -> list[PlannedItem]:

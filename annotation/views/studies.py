@@ -42,6 +42,7 @@ def studies(request: HttpRequest) -> HttpResponse:
                 "study": participation.study,
                 "is_annotator": participation.role == Role.ANNOTATOR,
                 "is_over": is_over(participation),
+                "percent": percent_in_tens(participation.study),
                 "url": reverse(STEP_URLS[next_step(participation)], args=[participation.study.slug]),
             }
             for participation in mine
@@ -50,6 +51,11 @@ def studies(request: HttpRequest) -> HttpResponse:
         "studies": list(Study.objects.select_related("created_by")) if user.is_researcher else None,
     }
     return render(request, "annotation/studies/list.html", context)
+
+
+def percent_in_tens(study: Study) -> int:
+    """Coarse: a judgement that does not move the figure would be known as a check."""
+    return 10 * (10 * study.n_slots_done // study.n_slots) if study.n_slots else 0
 
 
 @require_GET

@@ -20,7 +20,7 @@ from annotation.domain.practice import Feedback, check_practice
 from annotation.domain.queue import claim_slots, extend_leases, release_slots
 from annotation.domain.recent_answers import recent_answers
 from annotation.domain.remarks import RemarkText, add_remark, report_image
-from annotation.domain.row_numbers import StudyNumbers, numbers_of
+from annotation.domain.row_numbers import numbers_of
 from annotation.domain.stimuli import StimulusError, stimulus_file, stimulus_for_player, stimulus_json
 from annotation.models import Participation, ReferenceItem, Slot, Study
 from annotation.views.access import signed_in_user
@@ -48,16 +48,18 @@ def claim(participation: Participation, body: dict[str, Any]) -> HttpResponse:
     )
     done, of = session_progress(participation)
     rest = {"done": done, "of": of, "lease_seconds": settings.LEASE_SECONDS, "study_state": study.state}
-    numbers = numbers_of(study)
-    items = ", ".join(work_json(slot, study, numbers) for slot in slots)
+    items = ", ".join(text for _number, text in sorted(work_json(slot, study) for slot in slots))
     return HttpResponse(f'{{"items": [{items}], {json.dumps(rest)[1:]}', content_type="application/json")
 
 
-def work_json(slot: Slot, study: Study, numbers: StudyNumbers) -> str:
-    """One item as JSON, its stimulus as it was written once."""
-    stimulus = stimulus_json(study.stimuli_digest, slot.item.stimulus_id)
-    named, item = numbers.slots.number(slot.pk), numbers.items.number(slot.item_id)
-    return f'{{"slot": {named}, "item": {item}, "stimulus": {stimulus}, "previous": null}}'
+def work_json(slot: Slot, study: Study) -> tuple[int, str]:
+    """One item as JSON, its stimulus as it was written once, and its number.
+
+    In the order of numbers: whoever claims the same items twice sees them alike, with or without a check among them.
+    """
+    stimulus, numbers = stimulus_json(study.stimuli_digest, slot.item.stimulus_id), numbers_of(study)
+    number, item = numbers.slots.number(slot.pk), numbers.items.number(slot.item_id)
+    return number, f'{{"slot": {number}, "item": {item}, "stimulus": {stimulus}, "previous": null}}'
 
 
 def slots_in(body: dict[str, Any], name: str, study: Study) -> list[int]:

@@ -88,17 +88,26 @@ def test_checks_that_are_given_back_expire_or_are_skipped_never_go_to_others() -
 
 
 def test_own_accuracy_is_told_from_five_checks_on() -> None:
-    small = study_with_gold(n_gold=8, schedule=[[0, 1.0]])
+    small = study_with_gold(n_gold=8, n_ordinary=20, schedule=[[0, 1.0]])
     person = small.people[0]
     judge(small, person, 4, lambda item: INTERPRETABLE)
     told = own_progress(place_of(small, person))
     assert (told.done, told.skipped, told.session_done, told.n_checks, told.checks_right) == (4, 0, 4, 0, None)
     assert (told.median_seconds, told.left) == (4.1, None)
     judge(small, person, 2, lambda item: NOTHING)
-    Study.objects.update(max_per_person=10)
+    Study.objects.update(max_per_person=12)
+    told = own_progress(place_of(small, person))
+    assert (told.n_checks, told.checks_right, told.left) == (
+        0,
+        None,
+        6,
+    )  # the last would be known as a check
+    judge(small, person, 3, lambda item: NOTHING)
+    assert own_progress(place_of(small, person)).n_checks == 0
+    judge(small, person, 1, lambda item: NOTHING)
     told = own_progress(place_of(small, person))
     assert told.checks_right == pytest.approx(4 / 5)  # the sixth is told with the tenth: nobody learns of a single one
-    assert (told.n_checks, told.left) == (5, 4)
+    assert (told.n_checks, told.left) == (5, 2)
 
 
 def test_own_items_come_again_among_the_others_of_an_invited_return() -> None:

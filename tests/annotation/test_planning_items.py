@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
+from annotation.domain.controls import Pool
 from annotation.domain.planning_contents import content_of, two_alternative_content
-from annotation.domain.planning_items import Shares, derangement
+from annotation.domain.planning_items import Draft, Shares, derangement, has_catch
 from annotation.domain.planning_items_pairs import matched_pairs
 from annotation.domain.protocols import PROTOCOLS
 from annotation.domain.sampling import Drawn, Stratum
@@ -46,6 +47,15 @@ def test_variants_come_in_equal_parts_and_no_reference_has_every_contrast() -> N
     assert without == ["easy", "hard", "easy", "hard"]
     assert shown[0].options == {"n_references": 9, "contrast": "easy"}
     assert two_alternative_content(["no-reference"], {}, 0).options == {"contrast": "easy"}
+
+
+def test_two_alternatives_have_catch_items_where_references_are_shown() -> None:
+    pool = Pool(by_place={}, refs={}, controls_of={}, counts=lambda feature: pytest.fail("no counts"))
+    shown = [["no-reference"], ["easy"], ["hard", "no-reference"]]
+    drafts = [
+        Draft(PROTOCOLS["two-alternative"], {"variants": one}, [], pool, [], Shares(), []) for one in shown
+    ]  # fmt: skip
+    assert [has_catch(draft) for draft in drafts] == [False, True, True]
 
 
 def test_pairs_are_neighbors_in_density_of_different_dictionaries() -> None:

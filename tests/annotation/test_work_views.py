@@ -268,6 +268,29 @@ def test_a_claim_brings_items_with_their_pictures_and_nothing_secret(here: OpenS
     assert held[0] in [item["slot"] for item in lost["items"]]
 
 
+def test_items_come_in_the_order_of_their_numbers_whatever_they_are(here: OpenStudy, ada: User) -> None:
+    """Claimed twice, the same items come in the same order, with a check among them as without."""
+    client, numbers = signed_in(ada), numbers_of(here.study)
+    orders = []
+    for _ in range(6):
+        items = post(client, f"/work/{here.study.slug}/claim", {"n": 7, "have": []})[1]["items"]
+        orders.append([item["slot"] for item in items])
+        Slot.objects.filter(pk=numbers.slots.row_id(orders[0][0])).update(lane=-1)  # from now on a check
+    assert orders == [sorted(orders[0])] * 6
+    assert len(set(orders[0])) == 7
+
+
+def test_the_progress_of_a_study_is_told_in_tenths(here: OpenStudy, ada: User) -> None:
+    """By a count one would see which of one's own answers is not a judgement wanted."""
+    client, pages = signed_in(ada), []
+    for n_done in (30, 39, 40):
+        Study.objects.update(n_slots=100, n_slots_done=n_done)
+        pages.append(client.get("/studies/").content.decode())
+    assert ["The whole study: some 30 %" in page for page in pages] == [True, True, False]
+    assert ["width:30%" in page for page in pages] == [True, True, False]
+    assert not [page for page in pages if "39" in page]
+
+
 def test_a_claim_that_makes_no_sense_is_400(here: OpenStudy, ada: User) -> None:
     client = signed_in(ada)
     wrong: list[dict[str, Any]] = [{"n": 0}, {"n": 99}, {"n": "5"}, {"n": True}]
