@@ -131,6 +131,6 @@ def begin_anew(study: Study, assignment: Assignment) -> None:
 
 def name_of(assignment: Assignment) -> str:
     if assignment.cohort is not None:
-        return f"the cohort {assignment.cohort.name}"
+        return f"the cohort {assignment.cohort.name}"  # as the log keeps it
     assert assignment.person is not None
     return assignment.person.username

@@ -77,7 +77,7 @@ def csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text))
     unknown = [column for column in reader.fieldnames or [] if column not in COLUMNS]
     if unknown or "text" not in (reader.fieldnames or []):
-        what = f"has a column '{unknown[0]}'" if unknown else "has no column 'text'"
+        what = _("has a column '%(unknown)s'") % {"unknown": unknown[0]} if unknown else _("has no column 'text'")
         raise ExplanationError(
             _("The file %(what)s; the columns can be %(values)s.") % {"what": what, "values": ", ".join(COLUMNS)}
         )

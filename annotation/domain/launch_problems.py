@@ -78,7 +78,7 @@ def protocol_problems(study: Study, protocol: Protocol) -> dict[str, str]:
                 "Choose the alignment whose pairs are judged; the stage align-dictionaries makes one."
             )
     elif "two dictionaries" in protocol.needs and len(dictionaries) < 2:
-        problems["two dictionaries"] = "Choose at least two dictionaries: their features are compared."
+        problems["two dictionaries"] = _("Choose at least two dictionaries: their features are compared.")
     if needs_embeddings(study) and not study.embeddings_digest:
         problems["embeddings"] = _("Hard contrasts need image embeddings; the stage embed-images makes them.")
     if "classes" in protocol.needs and not has_classes([one.pk for one in dictionaries]):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.domain.answer_message import AnswerError
 from annotation.domain.categories import locked_rows
@@ -38,7 +39,7 @@ LOCKED_FIELDS = (
     "alignment_digest", "consent_text", "consent_version",
 )  # fmt: skip
 STAGE = "freeze-stimuli"
-EMPTY = "The sample is empty: every feature is excluded. Loosen the rules of exclusion."
+EMPTY = gettext_noop("The sample is empty: every feature is excluded. Loosen the rules of exclusion.")
 
 
 class PlannedStudy(NamedTuple):
@@ -93,7 +94,7 @@ def planned_study(study: Study) -> PlannedStudy:
         return PlannedStudy(plan_alignment(pairs, shares=shares, references=references, rng=rng), [])
     sample = sample_of(request)
     if not sample.drawn:
-        raise StudyError(EMPTY)
+        raise StudyError(_(EMPTY))
     if protocol.builder == "pair":
         return planned_pairs(sample, shares, references, rng)
     draft = Draft(

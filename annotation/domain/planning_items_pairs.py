@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext_noop
+
 from annotation.domain.alignment_pairs import AlignedPair
 from annotation.domain.planning_contents import Shown
 from annotation.domain.planning_items import PRACTICE, PlannedItem, Shares, new_seed
 from annotation.domain.sampling import Drawn
 from annotation.models import Condition, ReferenceItem
 
-NO_PARTNER = "no feature of the other dictionary in this block and density band"
+NO_PARTNER = gettext_noop("no feature of the other dictionary in this block and density band")
 
 
 class Pairs(NamedTuple):

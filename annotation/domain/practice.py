@@ -99,7 +99,7 @@ def check_practice(*, participation: Participation, reference: ReferenceItem, pa
             practice_round=participation.practice_round,
         )  # fmt: skip
         standing = settle_practice(participation)
-    return Feedback(all(right.values()), right, dict(reference.accepted), reference.reason, standing)
+    return Feedback(all(right.values()), right, dict(reference.accepted), _(reference.reason), standing)
 
 
 def ask_anew(*, study: Study) -> int:

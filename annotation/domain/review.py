@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Q
+from django.utils.translation import gettext_noop as _
 
 from annotation.domain.answer_words import Said, words_of
 from annotation.domain.disagreement import Disagreement, Spread, compared, disagreement
@@ -19,7 +20,7 @@ from annotation.domain.protocols import Question, questions_of
 from annotation.models import Annotation, Item, Remark, Study, Verdict
 
 LEAST_ANSWERS = 2
-SHOWN = {"open": "to settle", "settled": "settled", "flagged": "flagged", "all": "all"}
+SHOWN = {"open": _("to settle"), "settled": _("settled"), "flagged": _("flagged"), "all": _("all")}
 
 
 class Dispute(NamedTuple):

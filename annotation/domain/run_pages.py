@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext, gettext_noop
 
 from annotation.domain.run_estimates import readable_seconds
 from annotation.domain.runs import RunProgress, run_progress, stage_config
@@ -72,8 +73,12 @@ def chunk_strip(run: Run) -> ChunkStrip:
         group = rows[start : start + per_cell]
         states = {state for _, state, _, _ in group}
         worst = next(state for state in WORST_FIRST if state in states)
-        name = f"chunk {group[0][0]}" if len(group) == 1 else f"chunks {group[0][0]} to {group[-1][0]}"
-        cells.append(Cell(worst, f"{name}: {worst}"))
+        name = (
+            gettext("chunk %(n)s") % {"n": group[0][0]}
+            if len(group) == 1
+            else gettext("chunks %(first)s to %(last)s") % {"first": group[0][0], "last": group[-1][0]}
+        )
+        cells.append(Cell(worst, f"{name}: {gettext(worst)}"))
     return ChunkStrip(
         cells=cells,
         n_done=sum(state == Chunk.State.DONE for _, state, _, _ in rows),
@@ -182,12 +187,12 @@ def artifacts_made(run: Run) -> list[Made]:
     """What the run made, in its order, with four queries at most."""
     found: dict[str, tuple[str, VisionModel | Readout | Dictionary | ExemplarSet]] = {}
     for vision_model in VisionModel.objects.filter(digest__in=run.artifacts):
-        found[vision_model.digest] = ("vision model", vision_model)
+        found[vision_model.digest] = (gettext_noop("vision model"), vision_model)
     for readout in Readout.objects.filter(digest__in=run.artifacts):
-        found[readout.digest] = ("readout", readout)
+        found[readout.digest] = (gettext_noop("readout"), readout)
     for dictionary in Dictionary.objects.filter(digest__in=run.artifacts):
         found[dictionary.digest] = ("dictionary", dictionary)
     for exemplar_set in ExemplarSet.objects.filter(digest__in=run.artifacts).select_related("dictionary"):
-        found[exemplar_set.digest] = ("exemplars", exemplar_set)
-    other = "quality" if run.stage == "evaluate-dictionary" else "artefact"
+        found[exemplar_set.digest] = (gettext_noop("exemplars"), exemplar_set)
+    other = gettext_noop("quality") if run.stage == "evaluate-dictionary" else gettext_noop("artefact")
     return [Made(found[d][0], d, found[d][1]) if d in found else Made(other, d, None) for d in run.artifacts]

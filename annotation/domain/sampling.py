@@ -18,13 +18,18 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.models import Dictionary, Feature
 
-BAND_NAMES = {1: ("all",), 2: ("rare", "frequent"), 3: ("rare", "middle", "frequent")}
-PREFIX_BAND = "prefix tokens"
-RESERVED = "practice or gold"
-RULES = ("dead", "too rare", "prefix tokens", RESERVED)
+BAND_NAMES = {
+    1: (gettext_noop("all"),),
+    2: (gettext_noop("rare"), gettext_noop("frequent")),
+    3: ("rare", gettext_noop("middle"), "frequent"),
+}
+PREFIX_BAND = gettext_noop("prefix tokens")
+RESERVED = gettext_noop("practice or gold")
+RULES = ("dead", gettext_noop("too rare"), gettext_noop("prefix tokens"), RESERVED)
 
 
 class Requirement(NamedTuple):
@@ -215,9 +220,9 @@ def exclusion(row: Row, spec: SampleSpec) -> str | None:
     if row.n_images == 0 or row.density == 0:
         return "dead"
     if row.n_images < spec.min_images:
-        return "too rare"
+        return gettext_noop("too rare")
     if row.prefix_share > spec.max_prefix_share and spec.prefix_rule == "exclude":
-        return "prefix tokens"
+        return gettext_noop("prefix tokens")
     return None
 
 

@@ -26,7 +26,7 @@ def artifacts_of_kind(kind: str) -> list[Found]:
     found: dict[str, str] = {}
     for run in runs:
         for digest in run.artifacts:
-            found.setdefault(digest, f"{run.title or run.stage}, run {run.pk}")
+            found.setdefault(digest, _("%(title)s, run %(pk)s") % {"title": run.title or run.stage, "pk": run.pk})
     return [Found(digest, title) for digest, title in found.items()]
 
 

@@ -37,16 +37,17 @@ RANGES = {
 CHOICES = {"queue_order": Study.QueueOrder.values, "vocabulary_mode": Study.VocabularyMode.values}
 KIND_WORDS = {
     int: gettext_noop("a whole number"),
-    float: "a number",
-    list: "a list",
-    str: "text",
+    float: gettext_noop("a number"),
+    list: gettext_noop("a list"),
+    str: gettext_noop("text"),
     bool: gettext_noop("true or false"),
     dict: gettext_noop("names with values"),
 }
-NAMED, TEXT = (dict, gettext_noop("a list of 'name: value'")), (str, "text")
+NAMED, TEXT = (dict, gettext_noop("a list of 'name: value'")), (str, gettext_noop("text"))
 SHAPES: dict[str, tuple[type, str]] = {
     "settings": NAMED, "sampler": NAMED, "exclusions": NAMED, "categories": NAMED, "options": NAMED,
-    "dictionaries": (list, "a list"), "guideline": TEXT, "consent": TEXT, "description": TEXT, "protocol": TEXT,
+    "dictionaries": (list, gettext_noop("a list")),
+    "guideline": TEXT, "consent": TEXT, "description": TEXT, "protocol": TEXT,
     "explanations": TEXT, "embeddings": TEXT, "alignment": TEXT,
 }  # fmt: skip
 REFERENCE = ("feature", "accepted", "reason", "other_feature", "text")

@@ -24,6 +24,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.domain.categories import set_categories
 from annotation.domain.launch_problems import wants_accepted
@@ -45,8 +46,8 @@ ANYTHING = {
     "alignment": {"same": ["yes", "no", None]},
     "spurious": {"spurious": ["yes", "no", None]},
 }
-DRAWN_REASON = "There is no single right answer here: say what you see, and read how the page works."
-DRAWN_TRUTH_REASON = "Drawn to learn the page by: which answer is right follows from the activations."
+DRAWN_REASON = gettext_noop("There is no single right answer here: say what you see, and read how the page works.")
+DRAWN_TRUTH_REASON = gettext_noop("Drawn to learn the page by: which answer is right follows from the activations.")
 ORIGIN_SHARE = 0.5  # features and controls in equal parts, so that guessing the origin is right half of the time
 
 

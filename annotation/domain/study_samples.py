@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from annotation.domain.alignment_pairs import AlignedPair, alignment_sample, pairs_of
 from annotation.domain.sampling import Barred, Requirement, SamplePreview, SampleSpec, SamplingError, draw_sample
 from annotation.models import Dictionary, Explanation, Feature, ReferenceItem, Study
 
-NO_EXPLANATION, NO_CLASS = "no explanation", "no such class"
+NO_EXPLANATION, NO_CLASS = gettext_noop("no explanation"), gettext_noop("no such class")
 NOT_SPEC = ("dictionaries",)
 
 

@@ -86,7 +86,7 @@ RULES: dict[str, Rule] = {
         MINOR,
         gettext_noop("Nothing; everybody is asked for consent again before they go on."),
         lambda value: isinstance(value, str) and bool(value.strip()),
-        "a text",
+        gettext_noop("a text"),
     ),
     "min_viewing_ms": Rule(
         gettext_noop("Shortest time an item is looked at"),
