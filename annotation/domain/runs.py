@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from annotation.domain.import_sources import with_source
 from annotation.domain.recording import record_artifacts
 from annotation.domain.run_estimates import estimate
+from annotation.domain.run_limits import WORKER_IS_GONE_AFTER, refuse_unfit, room_here
 from annotation.domain.storage import artifact_store
 from annotation.models import PLAN_PHASE, Chunk, Run, RunLogLine, User, Worker
 from annotation.models.run import N_ATTEMPTS
@@ -32,8 +34,6 @@ from workers.stages.configs import (
     run_request,
 )
 
-WORKER_IS_GONE_AFTER = timedelta(seconds=60)
-
 
 class RunError(Exception):
     """What was asked of a run cannot be done; the message is fit for the user."""
@@ -42,6 +42,12 @@ class RunError(Exception):
 def run_folder(run: Run) -> Path:
     """Where the chunks of an unfinished run leave their output; on storage that every worker shares."""
     return Path(settings.ARTIFACT_ROOT) / "runs" / run.folder_name
+
+
+def stored_estimate(stage: str, config: StageConfig) -> dict[str, Any]:
+    """In the site's own language: whoever looks at the run later may read another than who started it."""
+    with override(settings.LANGUAGE_CODE):
+        return estimate(stage, config).as_dict()
 
 
 def create_run(
@@ -55,7 +61,7 @@ def create_run(
 ) -> Run:
     """Queue a run; the same request as before finds the finished artefacts and is done at once.
 
-    Raises ConfigError for a wrong config and ArtifactError for a parent that is not there.
+    Raises ConfigError for a config that is wrong or cannot fit here, and ArtifactError for a parent that is not there.
     """
     settled = with_source(config_from_dict(stage, config))
     store = artifact_store()
@@ -68,11 +74,13 @@ def create_run(
         queue=queue or STAGES[stage].queue,
         parents=parents,
         request_key=key,
-        estimate=estimate(stage, settled).as_dict(),
+        estimate=stored_estimate(stage, settled),
         cloned_from=cloned_from,
         created_by=user,
     )
     found = store.find_all(key)
+    if found is None:
+        refuse_unfit(settled, estimate(stage, settled), room_here(), queue=run.queue)
     with transaction.atomic():
         run.save()
         if found is not None:
@@ -97,7 +105,10 @@ def cancel_run(*, run: Run) -> Run:
     """Ask a run to stop: at once where nobody works on it, else when the worker next looks (within seconds)."""
     locked = Run.objects.select_for_update().get(pk=run.pk)
     if locked.is_over:
-        raise RunError(f"Run {locked.pk} is already {locked.state}; there is nothing to cancel.")
+        raise RunError(
+            _("Run %(pk)s is already %(state)s; there is nothing to cancel.")
+            % {"pk": locked.pk, "state": locked.get_state_display()}
+        )
     locked.cancel_requested_at = timezone.now()
     locked.save(update_fields=["cancel_requested_at"])
     settle_cancelled(locked)
@@ -121,7 +132,10 @@ def retry_run(*, run: Run) -> Run:
     """Take up a failed or cancelled run again: only its unfinished chunks are computed."""
     locked = Run.objects.select_for_update().get(pk=run.pk)
     if locked.state not in {Run.State.FAILED, Run.State.CANCELLED}:
-        raise RunError(f"Run {locked.pk} is {locked.state}; only a failed or cancelled run can be retried.")
+        raise RunError(
+            _("Run %(pk)s is %(state)s; only a failed or cancelled run can be retried.")
+            % {"pk": locked.pk, "state": locked.get_state_display()}
+        )
     locked.chunks.exclude(state=Chunk.State.DONE).update(
         state=Chunk.State.WAITING, lease_until=None, owner="", error="", last_attempt=F("attempt") + N_ATTEMPTS
     )

@@ -1,59 +1,58 @@
-"""The form of a new run, built from the config dataclass of its stage: pickers for artefacts, numbers for numbers."""
+"""The form of a new run, built from the config dataclass of its stage: only the settings that have an effect now.
+
+Which those are is told by ``workers.stages.configs.effects``; what came and what is kept aside by ``run_values``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cached_property
 from typing import Any
 
 from django import forms
 from django.urls import reverse
+from django.utils.datastructures import MultiValueDict
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from annotation.domain.counterparts import hookpoints_compared
-from annotation.domain.import_sources import importable
-from annotation.forms.training_fields import (
-    FIRST_ASKED,
-    TRAINING,
-    TRAINING_PICKERS,
-    LinesField,
-    left_to_preset,
-    precision_field,
-    usual_hookpoints,
+from annotation.forms.run_values import (
+    FOLLOWED,
+    KEPT,
+    SHOWN,
+    TICKS,
+    is_from_form,
+    is_stale,
+    plain_values,
+    remembered_ticks,
+    ticked,
 )
-from annotation.models import Dictionary, Readout, User, VisionModel
+from annotation.forms.stage_fields import PICKERS, IntegersField
+from annotation.forms.training_fields import FIRST_ASKED, TRAINING, LinesField, set_by_preset, words_of_preset
+from annotation.models import User, VisionModel
 from workers.artifacts import ArtifactError
-from workers.stages.configs import BLOCK_PAIRS, CONTROL_KINDS, STAGES, ConfigError, StageConfig, config_from_dict
-from workers.stages.configs.feed_forward import CHOICES as FEED_FORWARD_CHOICES
-from workers.stages.configs.importing import IMPORT_FORMATS
+from workers.stages.configs import STAGES, ConfigError, StageConfig, config_from_dict, without_effect
+from workers.stages.configs.effects import deciding, meaning_of_k
+from workers.stages.configs.presets import PRESETS
+from workers.stages.configs.training import ACTIVATIONS
 
-ALIGNMENT, EVALUATION, FEED_FORWARD = "align-dictionaries", "evaluate-dictionary", "read-feed-forward"
-IMPORT = "import-dictionary"
-UNTRAINED = "untrained"
-PLACES = (
-    ("After each block", ""),
-    ("MLP inputs", ".mlp.in"),
-    ("MLP outputs", ".mlp.out"),
-    ("MLP hidden", ".mlp.hidden"),
-)
-
-
-class IntegersField(forms.CharField):
-    """Whole numbers with commas between them."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-    def clean(self, value: Any) -> list[int]:
-        words = str(super().clean(self.prepare_value(value))).replace(",", " ").split()
-        try:
-            return [int(word) for word in words]
-        except ValueError as error:
-            raise forms.ValidationError(_("Write whole numbers with commas between them, such as 0, 10.")) from error
+FOLLOWS = {  # parts of the page that a deciding choice changes
+    "hx-trigger": "change consume",
+    "hx-include": "closest form",
+    "hx-params": "not csrfmiddlewaretoken",
+    "hx-select": "#run-usual",
+    "hx-target": "#run-usual",
+    "hx-select-oob": "#run-seldom,#run-kept,#estimate",
+    "hx-swap": "outerHTML",
+    "hx-sync": "closest form:replace",
+}
+SHORT_SELECTS = ("image_set", "vision_model", "kind", "format", "block_pairs", "precision", "activation", "poles",
+                 "selection", "scaling")  # fmt: skip
+PARENT_CHOICES = ("dictionary", "other", "image_set")  # of an alignment, which decide about its hookpoints
 
 
 class StageForm(forms.Form):
-    """One field per setting; ``config()`` is the validated config."""
+    """One field per setting that has an effect; ``config()`` is the validated config."""
 
     title = forms.CharField(
         label=_("Title"),
@@ -72,19 +71,55 @@ class StageForm(forms.Form):
         cloned: Mapping[str, Any] | None = None,
     ) -> None:
         """``values`` to begin with, or ``data`` that was sent; ``cloned`` is the config that the fields began with."""
-        initial = {name: value for name, value in (values or {}).items() if value not in ("", None)}
-        super().__init__(data, initial=initial, auto_id="setting-%s")
+        self.came = plain_values(data if data is not None else values or {})
+        super().__init__(auto_id="setting-%s")
         self.stage = stage
         self.user = user
         self.cloned = dict(cloned or {})
+        self.is_bound = data is not None
         config_class = STAGES[stage].config_class
         hidden = ("parent_fields", *getattr(config_class, "hidden_fields", ()))
-        settings = [f for f in fields(config_class) if f.name not in hidden]
-        self.rare = [setting.name for setting in settings if setting.metadata.get("is_rare")]
-        for setting in settings:
+        self.settings = {f.name: f for f in fields(config_class) if f.name not in hidden}
+        for setting in self.settings.values():
             self.fields[setting.name] = self.field_for(setting)
+        self.settle()
+        self.rare = [name for name in self.fields if name in self.settings and self.about(name).get("is_rare")]
         first = FIRST_ASKED if stage == TRAINING else ()
-        self.order_fields([*first, *(setting.name for setting in settings), "title"])
+        self.order_fields([*first, *self.settings, "title"])
+        self.tell_what_follows()
+
+    # what was chosen, before the fields are made
+
+    @cached_property
+    def preset(self) -> str:
+        return str(self.came.get("preset") or "")
+
+    @cached_property
+    def kind(self) -> str:
+        """The kind chosen; a preset's own where it was just chosen and the kind was left as it was."""
+        usual = self.cloned.get("kind") or getattr(STAGES[self.stage].config_class, "kind", "")
+        came = str(self.came.get("kind") or usual)
+        if self.stage == TRAINING and came == usual and self.preset != self.shown_preset and self.preset in PRESETS:
+            return str(PRESETS[self.preset].values.get("kind", came))
+        return came
+
+    @property
+    def shown_preset(self) -> str:
+        """The preset for which the fields were shown that sent this."""
+        return str(self.came.get(f"{SHOWN}preset", self.cloned.get("preset", "") if self.is_bound else ""))
+
+    @cached_property
+    def vision_model(self) -> VisionModel | None:
+        return VisionModel.objects.filter(digest=self.chosen("vision_model")).first()
+
+    def chosen(self, name: str) -> str:
+        """The value a picker has now, from the data or the address."""
+        return str(self.came.get(name) or "")
+
+    # the fields
+
+    def about(self, name: str) -> Mapping[str, Any]:
+        return self.settings[name].metadata
 
     def field_for(self, setting: Field[Any]) -> forms.Field:
         about: dict[str, Any] = {
@@ -94,39 +129,159 @@ class StageForm(forms.Form):
         }
         if setting.default is not MISSING:
             about["initial"] = setting.default
-        if self.stage == TRAINING and setting.name in TRAINING_PICKERS:
-            field = TRAINING_PICKERS[setting.name](about)
-            if setting.name in {"kind", "preset"}:
-                field.widget.attrs |= hookpoints_follow() | {"hx-params": "not hookpoints,csrfmiddlewaretoken"}
-            return field
         if setting.name in PICKERS:
             return PICKERS[setting.name](self, about)
-        if setting.type == "tuple[str, ...]":
-            return LinesField(**about)
-        if setting.type == "bool":
-            return forms.BooleanField(**about | {"required": False})
-        is_rare = bool(setting.metadata.get("is_rare"))
-        if setting.type == "int":
-            return forms.IntegerField(**about | {"required": not is_rare})
-        if setting.type == "tuple[int, ...]":
-            return IntegersField(**about)
-        if setting.type == "float":
-            widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
-            return forms.FloatField(**about | {"required": not is_rare, "widget": widget})
-        return forms.CharField(**about)
+        return plain_field(str(setting.type), about, is_rare=bool(setting.metadata.get("is_rare")))
 
-    def chosen(self, name: str) -> str:
-        """The value a picker has now, from the data or the address."""
-        value = self.data.get(name) if self.is_bound else self.initial.get(name)
-        return str(value or "")
+    def settle(self) -> None:
+        """Tell what is set, what the preset sets, and what has no effect; the last is no field but kept aside."""
+        self.left = {name for name in set_by_preset(self.preset) & set(self.settings) if self.is_left(name)} - {"kind"}
+        visible = {name: raw for name in self.settings if (raw := self.raw(name)) is not None and name not in self.left}
+        idle = without_effect(self.stage, self.cleaned_early(visible))
+        back = {
+            name: bool(self.came[KEPT + name]) if self.is_box(name) else self.came[KEPT + name]
+            for name in self.settings
+            if KEPT + name in self.came and name not in visible and name not in idle and name not in self.left
+        }
+        idle = without_effect(self.stage, self.cleaned_early(visible | back))
+        self.kept = {name: raw for name in idle if name in self.settings and (raw := self.kept_aside(name)) is not None}
+        for name in idle:
+            self.fields.pop(name, None)
+        shown = {name: raw for name, raw in (visible | back).items() if name in self.fields}
+        shown["title"] = self.came.get("title", "")
+        if self.is_bound:
+            self.data = self.as_data(shown)
+        self.initial = shown
+        for name in self.left & set(self.fields):
+            self.show_preset(name)
+
+    def raw(self, name: str) -> Any:
+        """A setting as it came; None where it did not."""
+        if name == "kind" and "kind" in self.came:
+            return self.kind
+        if name == "hookpoints" and self.stage == TRAINING:
+            return self.raw_hookpoints()
+        if name == "activation" and self.came.get(name, "") not in ACTIVATIONS.get(self.kind, ()):
+            return "" if name in self.came else None
+        if name in self.came:
+            value = self.came[name]
+            return None if value in ("", None) and not self.is_bound else value
+        return False if self.is_box(name) and is_from_form(self.came) and KEPT + name not in self.came else None
+
+    def raw_hookpoints(self) -> list[str] | None:
+        ticks = ticked(self.came, self.kind)
+        if ticks is None or not is_from_form(self.came):
+            return ticks
+        known = {name for _group, choices in self.fields["hookpoints"].choices for name, _label in choices}  # type: ignore[attr-defined]
+        there = [name for name in ticks if name in known]
+        is_other_model = self.came.get(f"{SHOWN}vision_model", "") != self.chosen("vision_model")
+        return None if is_other_model and not there and not self.is_bound else there
+
+    def is_box(self, name: str) -> bool:
+        return isinstance(self.fields[name], forms.BooleanField)
+
+    def kept_aside(self, name: str) -> Any:
+        """What is remembered of a setting without effect; a box that was not sent because it was not shown is usual."""
+        value = self.came.get(KEPT + name, self.came.get(name))
+        if value is None and self.is_box(name):
+            value = "" if is_from_form(self.came) else self.cloned.get(name, self.fields[name].initial)
+        if isinstance(value, bool):
+            return "on" if value else ""
+        return self.fields[name].prepare_value(value)
+
+    def is_left(self, name: str) -> bool:
+        """Whether a setting is the preset's: its field was empty, or as it was before the preset was chosen."""
+        value = self.came.get(name)
+        if value in ("", None):
+            return True
+        if not is_from_form(self.came) and not self.is_bound:
+            return bool(plain(value) == plain(PRESETS[self.preset].values.get(name, self.usual_value(name))))
+        if self.shown_preset == self.preset:
+            return False
+        return bool(plain(self.cleaned_early({name: value}).get(name)) == plain(self.usual_value(name)))
+
+    def usual_value(self, name: str) -> Any:
+        return self.cloned.get(name, self.settings[name].default)
+
+    def cleaned_early(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that are right so far, as the config would have them."""
+        found = {}
+        for name, value in raw.items():
+            try:
+                found[name] = self.or_default(name, self.fields[name].clean(value))
+            except forms.ValidationError:
+                continue
+        return found
+
+    def show_preset(self, name: str) -> None:
+        """An empty field that says what the preset gives."""
+        field = self.fields[name]
+        field.required, field.initial = False, ""
+        field.widget.is_required = False
+        field.widget.attrs["placeholder"] = words_of_preset(self.preset, name)
+
+    def tell_what_follows(self) -> None:
+        followed = deciding(self.stage) | set(FOLLOWED) | (set(PARENT_CHOICES) if "other" in self.fields else set())
+        for name in followed & set(self.fields):
+            self.fields[name].widget.attrs |= {"hx-get": reverse("run-new")} | FOLLOWS
+        if self.stage == TRAINING and "k" in self.fields:
+            label, help_text = meaning_of_k(self.cleaned_early(self.initial))
+            self.fields["k"].label, self.fields["k"].help_text = label, help_text
+
+    # what the page shows
+
+    def usual(self) -> Iterator[ShownField]:
+        return (ShownField(self, name) for name in self.fields if name not in self.rare)
+
+    def seldom(self) -> list[ShownField]:
+        """The settings that are folded away."""
+        return [ShownField(self, name) for name in self.rare]
+
+    def is_unfolded(self) -> bool:
+        """Whether something folded away is wrong, or not as usual."""
+        return any(one.field.errors or words(one.field.value()) != one.usual_text for one in self.seldom())
+
+    def carried(self) -> list[tuple[str, Any]]:
+        """The hidden inputs: what was shown, and what is kept aside."""
+        shown = [(SHOWN + name, self.value_now(name)) for name in FOLLOWED if name in self.fields]
+        kept = [(KEPT + name, value) for name, value in self.kept.items()]
+        ticks = [
+            (TICKS + family, name)
+            for family, names in (remembered_ticks(self.came, self.kind) if self.stage == TRAINING else {}).items()
+            for name in names
+        ]
+        return [("stage", self.stage), (f"{SHOWN}stage", self.stage), *shown, *kept, *ticks]
+
+    def value_now(self, name: str) -> Any:
+        value = self[name].value()
+        return "" if value is None else value
+
+    def as_sent(self) -> MultiValueDict[str, Any]:
+        """What a browser would send of this form as it is shown."""
+        values = {name: self.value_now(name) for name in self.fields}
+        sent = self.as_data({name: value for name, value in values.items() if value is not False})
+        for name, value in self.carried():
+            sent.appendlist(name, value)
+        return sent
+
+    @staticmethod
+    def as_data(values: Mapping[str, Any]) -> MultiValueDict[str, Any]:
+        entries = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in values.items()}
+        return MultiValueDict(entries)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a choice was changed that the form has not followed yet, as happens without a script."""
+        return self.is_bound and is_from_form(self.came) and is_stale(self.came)
+
+    # the config
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        values = {name: self.or_default(name, value) for name, value in values.items()}
+        empty = {name for name in self.left if values.get(name) in ("", None, [])}
+        values = {name: self.or_default(name, value) for name, value in values.items() if name not in empty}
         if self.stage == TRAINING and not values.get("name"):
             values["name"] = str(values.get("kind", "")).replace("_", "-")
-        if self.stage == TRAINING:
-            values = {name: value for name, value in values.items() if name not in left_to_preset(values, self.cloned)}
         if not self.errors:
             try:
                 self.settled = self.config_of(values)
@@ -148,21 +303,6 @@ class StageForm(forms.Form):
         initial = self.fields[name].initial
         return initial if value is None or (value == "" and isinstance(initial, str)) else value
 
-    def usual(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.fields if name not in self.rare]
-
-    def seldom(self) -> list[forms.BoundField]:
-        """The settings that are folded away."""
-        return [self[name] for name in self.rare]
-
-    def is_unfolded(self) -> bool:
-        """Whether something folded away is wrong, or not as usual."""
-        return any(field.errors or str(field.value()) != self.usual_text(field.name) for field in self.seldom())
-
-    def usual_text(self, name: str) -> str:
-        """A setting's default as its field shows it and sends it; an empty list of numbers is an empty text there."""
-        return str(self.fields[name].prepare_value(self.fields[name].initial))
-
     def config_of(self, values: Mapping[str, Any]) -> StageConfig:
         return config_from_dict(self.stage, {name: value for name, value in values.items() if name != "title"})
 
@@ -171,157 +311,71 @@ class StageForm(forms.Form):
         return self.settled
 
 
-def image_set_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    from annotation.domain.visibility import visible_image_sets
+class ShownField:
+    """A field with what stands beside it: its unit and its default."""
 
-    rows = visible_image_sets(form.user)
-    return choice_field(about, [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows], "image set")
+    def __init__(self, form: StageForm, name: str) -> None:
+        self.form, self.name = form, name
+        self.field = form[name]
+        self.unit = form.about(name).get("unit", "") if name in form.settings else ""
 
+    @property
+    def type(self) -> str:
+        widget = self.field.field.widget
+        return "box" if isinstance(widget, forms.CheckboxInput) else getattr(widget, "input_type", "text")
 
-def hookpoints_follow() -> dict[str, str]:
-    """Attributes of a picker after whose change other hookpoints can be chosen."""
-    return {
-        "hx-get": reverse("run-new"),
-        "hx-include": "closest form",
-        "hx-select": "#part-hookpoints",
-        "hx-target": "#part-hookpoints",
-        "hx-swap": "outerHTML",
-    }
+    @property
+    def is_wide(self) -> bool:
+        widget = self.field.field.widget
+        is_long = isinstance(widget, forms.CheckboxSelectMultiple | forms.Textarea)
+        return is_long or (isinstance(widget, forms.Select) and self.name not in SHORT_SELECTS)
 
+    @property
+    def is_set_by_preset(self) -> bool:
+        return self.name in self.form.left
 
-def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    rows = VisionModel.objects.all()
-    field = choice_field(about, [(row.digest, f"{row.name} ({row.architecture})") for row in rows], "vision model")
-    field.widget.attrs |= hookpoints_follow()
-    return field
+    @property
+    def usual_text(self) -> str:
+        """A setting's default as its field shows it and sends it; an empty list of numbers is an empty text there."""
+        return words(self.field.field.prepare_value(self.field.field.initial))
 
-
-def dictionary_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    field = choice_field(about, [(row.digest, dictionary_name(row)) for row in dictionaries(form)], "dictionary")
-    if form.stage == ALIGNMENT:
-        field.widget.attrs |= hookpoints_follow()
-    return field
-
-
-def dictionaries_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    choices = [(row.digest, dictionary_name(row)) for row in dictionaries(form)]
-    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
-
-
-def dictionaries(form: StageForm) -> list[Dictionary]:
-    from annotation.domain.visibility import visible_dictionaries
-
-    return list(visible_dictionaries(form.user).select_related("vision_model").order_by("-id"))
-
-
-def dictionary_name(row: Dictionary) -> str:
-    where = f"{len(row.hookpoints)} hookpoints of {row.vision_model.name}"
-    return f"{row.name} ({row.kind_name}, {where}, {row.digest[:8]})"
+    @property
+    def default(self) -> str:
+        """The default in words; '' where the field is empty by default or has none."""
+        if self.name not in self.form.settings:
+            return ""
+        value = self.form.settings[self.name].default
+        if value is MISSING or value in ("", ()) or value != self.field.field.initial:
+            return ""
+        if isinstance(value, bool):
+            return gettext("on") if value else gettext("off")
+        if isinstance(value, int):
+            return f"{value:,}"
+        if isinstance(value, float):
+            return f"{value:g}"
+        known = dict(getattr(self.field.field, "choices", ()))
+        return str(known.get(value, self.field.field.prepare_value(value)))
 
 
-def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    rows = Readout.objects.select_related("vision_model").order_by("vision_model__name", "name")
-    none = "none: the model's own head, if it has one" if form.stage == EVALUATION else "none: no promoted classes"
-    choices = [("", none)] + [(row.digest, f"{row.vision_model.name}: {row.name}") for row in rows]
-    return forms.ChoiceField(choices=choices, **about)
+def plain_field(kind: str, about: dict[str, Any], *, is_rare: bool) -> forms.Field:
+    """A field for a value of this type, where no picker knows the setting."""
+    if kind == "tuple[str, ...]":
+        return LinesField(**about)
+    if kind == "bool":
+        return forms.BooleanField(**about | {"required": False})
+    if kind == "int":
+        return forms.IntegerField(**about | {"required": not is_rare})
+    if kind == "tuple[int, ...]":
+        return IntegersField(**about)
+    if kind == "float":
+        widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
+        return forms.FloatField(**about | {"required": not is_rare, "widget": widget})
+    return forms.CharField(**about)
 
 
-def embeddings_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    from annotation.domain.study_artifacts import artifacts_of_kind
-
-    found = artifacts_of_kind("image-embeddings")
-    none = "none: no monosemanticity score" if found else "none yet; the stage embed-images makes them"
-    return forms.ChoiceField(choices=[("", none), *((one.digest, one.title) for one in found)], **about)
+def words(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
-def block_pairs_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    about["help_text"] = "Cosines of decoder directions between these; all takes time with many latents."
-    return forms.ChoiceField(choices=[(name, name) for name in BLOCK_PAIRS], **about)
-
-
-def hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    return shared_hookpoints_field(form, about) if form.stage == ALIGNMENT else model_hookpoints_field(form, about)
-
-
-def shared_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    """Those of the first dictionary that can be compared with the other; none ticked means all."""
-    found = {row.digest: row for row in dictionaries(form)}
-    first, second = found.get(form.chosen("dictionary")), found.get(form.chosen("other"))
-    names = hookpoints_compared(first, second) if first and second else []
-    if not names:
-        about["help_text"] = "Left empty: all that can be compared. Choose the dictionaries to see which."
-    choices = [(name, name) for name in names]
-    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
-
-
-def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    """Those of the chosen model: the residual stream after each block, then inside the MLPs."""
-    model = VisionModel.objects.filter(digest=form.chosen("vision_model")).first()
-    if model is None:
-        about["help_text"] = "Choose a vision model first."
-        return forms.MultipleChoiceField(choices=[], widget=forms.CheckboxSelectMultiple, **about)
-    places = [one for one in PLACES if form.stage != FEED_FORWARD or one[1] == ".mlp.hidden"]
-    groups = [(title, [f"blocks.{n}{place}" for n in range(model.n_blocks)]) for title, place in places]
-    if form.stage == TRAINING:
-        about["initial"] = usual_hookpoints(form.chosen("preset"), form.chosen("kind"), groups[0][1])
-    elif form.stage != IMPORT:
-        about["initial"] = groups[0][1]
-    choices = [(title, [(name, name) for name in names]) for title, names in groups]
-    return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
-
-
-def trained_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    """Those of untrained models, one of which a random transformer may be made of."""
-    found = [row for row in dictionaries(form) if row.vision_model.source == UNTRAINED]
-    none = "none: the untrained model is made, and for FF-KV read"
-    return forms.ChoiceField(choices=[("", none), *((row.digest, dictionary_name(row)) for row in found)], **about)
-
-
-def format_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    return forms.ChoiceField(choices=[(name, name) for name in IMPORT_FORMATS], **about)
-
-
-def path_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    return forms.CharField(**about | {"help_text": importable()})
-
-
-def words_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    """A setting that can have a few values, by its label."""
-    known = FEED_FORWARD_CHOICES[about["label"].lower()]
-    return forms.ChoiceField(choices=[(word, word) for word in known], **about)
-
-
-def any_precision_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    return precision_field(about)
-
-
-def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    about["help_text"] = ""
-    return forms.ChoiceField(choices=[(kind, kind.replace("_", " ")) for kind in CONTROL_KINDS], **about)
-
-
-def choice_field(about: dict[str, Any], choices: list[tuple[str, str]], noun: str) -> forms.Field:
-    article = "an" if noun[0] in "aeiou" else "a"
-    empty = f"choose {article} {noun}" if choices else f"there is no {noun} yet"
-    return forms.ChoiceField(choices=[("", empty), *choices], **about)
-
-
-PICKERS = {
-    "image_set": image_set_field,
-    "vision_model": vision_model_field,
-    "dictionary": dictionary_field,
-    "other": dictionary_field,
-    "dictionaries": dictionaries_field,
-    "readout": readout_field,
-    "embeddings": embeddings_field,
-    "block_pairs": block_pairs_field,
-    "hookpoints": hookpoints_field,
-    "kind": kind_field,
-    "format": format_field,
-    "path": path_field,
-    "trained": trained_field,
-    "selection": words_field,
-    "scaling": words_field,
-    "poles": words_field,
-    "precision": any_precision_field,
-}
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

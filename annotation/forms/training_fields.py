@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from workers.stages.configs.presets import PRESETS
+from annotation.domain.run_limits import model_facts
+from annotation.models import VisionModel
+from workers.stages.configs.effects import KINDS_IN_WORDS
+from workers.stages.configs.presets import PRESETS, fitting_presets
 from workers.stages.configs.training import (
     ACTIVATIONS,
     MLP_IN,
     PRECISIONS,
     TRAINED_KINDS,
     TRANSCODERS,
-    TrainDictionaryConfig,
 )
 
 TRAINING = "train-dictionary"
-FIRST_ASKED = ("image_set", "vision_model", "preset", "kind")  # the hookpoints to tick follow from them
+FIRST_ASKED = ("image_set", "vision_model", "preset", "kind", "name")  # the hookpoints to tick follow from them
 KIND_NAMES = {
     "topk_sae": _("TopK autoencoder"),
     "batch_topk_sae": _("BatchTopK autoencoder"),
@@ -44,38 +44,37 @@ class LinesField(forms.CharField):
         return [line.strip() for line in lines if line.strip()]
 
 
-def name_field(about: dict[str, Any]) -> forms.Field:
-    return forms.CharField(**about | {"initial": "", "help_text": _("Left empty, its kind.")})
-
-
-def trained_kind_field(about: dict[str, Any]) -> forms.Field:
+def trained_kind_field(about: dict[str, Any], chosen: str) -> forms.Field:
+    about["help_text"] = KINDS_IN_WORDS.get(chosen, "")
     return forms.ChoiceField(choices=[(kind, KIND_NAMES[kind]) for kind in TRAINED_KINDS], **about)
 
 
-def preset_field(about: dict[str, Any]) -> forms.Field:
-    choices = [
-        ("", _("none: the settings below")),
-        *((name, f"{name}: {one.summary}") for name, one in PRESETS.items()),
-    ]
+def preset_field(about: dict[str, Any], model: VisionModel | None, chosen: str) -> forms.Field:
+    """Those that fit the model; one that was chosen stays in sight, and is refused with the model it is for."""
+    fitting = fitting_presets(model_facts(model)) if model else list(PRESETS)
+    others = [name for name in PRESETS if name not in fitting]
+    choices = [("", _("none: the settings below")), *((name, f"{name}: {PRESETS[name].summary}") for name in fitting)]
+    if chosen in others:
+        choices.append((chosen, _("%(preset)s: not for this model") % {"preset": chosen}))
+    if model and others:
+        about["help_text"] = _("%(others)s are for other models: %(models)s.") % {
+            "others": ", ".join(others),
+            "models": ", ".join(PRESETS[name].model_name for name in others),
+        }
     return forms.ChoiceField(choices=choices, **about)
 
 
-def activation_field(about: dict[str, Any]) -> forms.Field:
-    known = dict.fromkeys(name for kind in TRANSCODERS for name in ACTIVATIONS[kind])
+def activation_field(about: dict[str, Any], kind: str) -> forms.Field:
+    known = ACTIVATIONS[kind] if kind in TRANSCODERS else every_activation()
     return forms.ChoiceField(choices=[("", _("the kind's own")), *((name, name) for name in known)], **about)
+
+
+def every_activation() -> list[str]:
+    return list(dict.fromkeys(name for kind in TRANSCODERS for name in ACTIVATIONS[kind]))
 
 
 def precision_field(about: dict[str, Any]) -> forms.Field:
     return forms.ChoiceField(choices=[(name, name) for name in PRECISIONS], **about)
-
-
-TRAINING_PICKERS = {
-    "name": name_field,
-    "kind": trained_kind_field,
-    "preset": preset_field,
-    "activation": activation_field,
-    "precision": precision_field,
-}
 
 
 def usual_hookpoints(preset: str, kind: str, residual: list[str]) -> list[str]:
@@ -85,20 +84,15 @@ def usual_hookpoints(preset: str, kind: str, residual: list[str]) -> list[str]:
     return [name + MLP_IN for name in residual] if kind in TRANSCODERS else residual
 
 
-def left_to_preset(values: Mapping[str, Any], cloned: Mapping[str, Any]) -> set[str]:
-    """What a form left to its preset: it sends every field, so those it sets that are as they were shown.
-
-    Shown are the defaults, or the config of the run that is cloned; if that has the same preset, its values are
-    settled already.
-    """
-    preset = values.get("preset", "")
-    if preset not in PRESETS or preset == cloned.get("preset"):
+def set_by_preset(preset: str) -> set[str]:
+    """The settings whose fields show that the preset gives them: its own, and one number where it has a schedule."""
+    if preset not in PRESETS:
         return set()
-    defaults = {field.name: field.default for field in fields(TrainDictionaryConfig)}
-    sets = set(PRESETS[preset].values) - {"hookpoints"}
-    sets |= {name.removesuffix("_each") for name in sets}
-    return {name for name in sets if plain(values.get(name)) == plain(cloned.get(name, defaults[name]))}
+    names = set(PRESETS[preset].values) - {"hookpoints"}
+    return names | {name.removesuffix("_each") for name in names}
 
 
-def plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def words_of_preset(preset: str, name: str) -> str:
+    """What a preset gives for a setting, to be shown in its empty field."""
+    value = PRESETS[preset].values.get(name, "")
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

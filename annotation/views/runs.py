@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -18,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from annotation.domain.keyset import CursorError, Order, Page, keyset_page
 from annotation.domain.run_estimates import Estimate, estimate, readable_bytes
+from annotation.domain.run_limits import Room, refuse_unfit, room_here, warnings_of
 from annotation.domain.run_pages import (
     artifacts_made,
     chunk_strip,
@@ -30,6 +32,7 @@ from annotation.domain.run_pages import (
 )
 from annotation.domain.runs import RunError, cancel_run, create_run, is_served, retry_run
 from annotation.forms.run import StageForm
+from annotation.forms.run_values import is_from_form, plain_values
 from annotation.models import Run
 from annotation.views.access import researcher_required, signed_in_user
 from annotation.views.line_plots import line_plot
@@ -78,55 +81,74 @@ def runs(request: HttpRequest) -> HttpResponse:
 @researcher_required
 def run_new(request: HttpRequest) -> HttpResponse:
     origin = get_object_or_404(Run, pk=request.GET["clone"]) if request.GET.get("clone", "").isdecimal() else None
-    cloned = origin.config if origin else {}
     stage = origin.stage if origin else request.GET.get("stage", "")
     if not stage:
         return render(request, "annotation/runs/stages.html", {"stages": STARTABLE.values()})
     if stage not in STARTABLE:
         raise Http404(f"There is no stage '{stage}' that is started here.")
-    if request.method == "POST":
-        form = StageForm(stage, signed_in_user(request), data=request.POST, cloned=cloned)
-        run = started_run(request, form, origin)
-        if run is not None:
-            return redirect("run", pk=run.pk)
-    else:
-        form = StageForm(stage, signed_in_user(request), given_values(request, origin), cloned=cloned)
+    form = filled_form(request, stage, origin)
+    run = started_run(request, form, origin) if form.is_bound else None
+    if run is not None:
+        return redirect("run", pk=run.pk)
     context = {
         "form": form,
         "stage": STAGES[stage],
         "origin": origin,
-        "estimate": estimate_of(request, form),
+        "cost": cost_of(form),
         "is_served": is_served(STAGES[stage].queue),
     }
     return render(request, "annotation/runs/new.html", context)
 
 
+def filled_form(request: HttpRequest, stage: str, origin: Run | None) -> StageForm:
+    """Bound where the run is to be started; else as it follows from what is chosen so far."""
+    user, cloned = signed_in_user(request), origin.config if origin else {}
+    if request.method != "POST":
+        return StageForm(stage, user, given_values(request, origin), cloned=cloned)
+    form = StageForm(stage, user, data=request.POST, cloned=cloned)
+    if form.is_stale and "refresh" not in request.POST:
+        messages.info(request, _("A choice was changed: look at the settings that follow from it, then start the run."))
+    if form.is_stale or "refresh" in request.POST:
+        return StageForm(stage, user, plain_values(request.POST), cloned=cloned)
+    return form
+
+
 def given_values(request: HttpRequest, origin: Run | None) -> dict[str, Any]:
-    """What the address says, over what the cloned run had."""
-    values = dict(origin.config) | {"title": origin.title} if origin else {}
-    for name, entries in request.GET.lists():
-        values[name] = entries if name in {"hookpoints", "dictionaries"} else entries[-1]
-    return values
+    """What the form has sent to follow a choice; else what the address says, over what the cloned run had."""
+    came = plain_values(request.GET)
+    if is_from_form(came) or origin is None:
+        return came
+    return dict(origin.config) | {"title": origin.title} | came
 
 
-def estimate_of(request: HttpRequest, form: StageForm) -> Estimate | None:
-    """The estimate for what is filled in so far; None while something is missing or wrong."""
-    if form.is_bound:
-        filled = form
-    else:
-        initial = {
-            name: field.prepare_value(form.get_initial_for_field(field, name)) for name, field in form.fields.items()
-        }
-        filled = StageForm(form.stage, form.user, data=as_data(initial), cloned=form.cloned)
-    return estimate(form.stage, filled.config()) if filled.is_valid() else None
+@dataclass(frozen=True)
+class Cost:
+    """What the form says of the run as it is filled in so far: nothing while something is missing."""
+
+    estimate: Estimate | None = None
+    room: Room | None = None
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def memory_here(self) -> str:
+        return _("This machine has %(size)s.") % {"size": readable_bytes(self.room.memory)} if self.room else ""
+
+    @property
+    def disk_free(self) -> str:
+        return _("%(size)s are free.") % {"size": readable_bytes(self.room.disk_free)} if self.room else ""
 
 
-def as_data(initial: dict[str, Any]) -> Any:
-    from django.utils.datastructures import MultiValueDict
-
-    return MultiValueDict(
-        {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in initial.items()}
-    )
+def cost_of(form: StageForm) -> Cost:
+    filled = form if form.is_bound else StageForm(form.stage, form.user, data=form.as_sent(), cloned=form.cloned)
+    if not filled.is_valid():
+        return Cost(problems=[] if form.is_bound else [str(one) for one in filled.non_field_errors()])
+    found, room, queue = estimate(form.stage, filled.config()), room_here(), STAGES[form.stage].queue
+    try:
+        refuse_unfit(filled.config(), found, room, queue=queue)
+    except ConfigError as error:
+        return Cost(found, room, [str(error)])
+    return Cost(found, room, warnings=warnings_of(found, room, queue=queue))
 
 
 def started_run(request: HttpRequest, form: StageForm, origin: Run | None) -> Run | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
 from annotation.domain.runs import create_run
@@ -147,3 +147,13 @@ connection.close()
 call_command("run_stage", resume=run.pk, stdout=io.StringIO())
 print(Run.objects.get().state)
 """
+
+
+@pytest.mark.django_db
+def test_a_setting_without_effect_is_refused_before_anything_is_asked_for(artifact_root: Path) -> None:
+    given = [f"image_set={'a' * 64}", f"vision_model={'b' * 64}", "hookpoints=[blocks.0]", "sparsity_weight=0.5"]
+    with pytest.raises(CommandError, match=r"'sparsity_weight' has no effect here: only the activations .* Leave it"):
+        call_command("run_stage", "train-dictionary", set=given)
+    assert Run.objects.count() == 0
+    with pytest.raises(CommandError, match="There is no artefact aaaaaaaaaaaa"):
+        call_command("run_stage", "train-dictionary", set=given[:3])

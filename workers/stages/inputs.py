@@ -19,6 +19,7 @@ from workers.vision_model import VisionModel, load_vision_model
 CPU_FLOPS = 4e10  # measured on one core, shared
 GPU_FLOPS = 1e13
 FLOPS_PER_WEIGHT = 2
+MOST_CHUNKS = 250_000  # six weeks of chunks of 15 seconds
 WEIGHTS_PER_BLOCK = 12  # of a ViT block, in units of d_model²
 
 
@@ -92,6 +93,16 @@ def encoder_flops(model: VisionModel, dictionaries: Sequence[Dictionary]) -> flo
     """Operations of encoding one image with every dictionary."""
     weights = sum(one.n_encoder_weights(hookpoint) for one in dictionaries for hookpoint in one.reads)
     return float(FLOPS_PER_WEIGHT * model.n_tokens * weights)
+
+
+def require_few_chunks(n_chunks: int, context: StageContext) -> None:
+    """Raise ConfigError for a run of so many chunks that the list of them would fill the database."""
+    if n_chunks > MOST_CHUNKS:
+        raise ConfigError(
+            f"The run would be cut into {n_chunks:,} chunks of some {context.chunk_seconds:g} seconds on this machine; "
+            f"the most is {MOST_CHUNKS:,}. Take fewer tokens or epochs, a smaller model or dictionary, or a faster "
+            "machine."
+        )
 
 
 def units_per_chunk(flops_per_unit: float, context: StageContext) -> int:

@@ -20,7 +20,14 @@ from workers.dictionaries.training_state import load_state, save_state, start_st
 from workers.images import ImageSetReader
 from workers.stages.configs import TrainDictionaryConfig, config_to_dict, parent_digests
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stages.inputs import FLOPS_PER_WEIGHT, forward_flops, open_images, open_model, units_per_chunk
+from workers.stages.inputs import (
+    FLOPS_PER_WEIGHT,
+    forward_flops,
+    open_images,
+    open_model,
+    require_few_chunks,
+    units_per_chunk,
+)
 from workers.stages.memory import halve_if_needed
 from workers.stages.trainings import (
     check_model,
@@ -44,6 +51,7 @@ def plan(config: TrainDictionaryConfig, context: StageContext) -> list[ChunkPlan
     per_block = stream.batches_per_block(model.n_tokens)
     n_blocks = -(-n_steps(config) // per_block)
     at_once = min(units_per_chunk(block_flops(config, model, stream), context), n_blocks)
+    require_few_chunks(-(-n_blocks // at_once), context)
     chunks = []
     for chunk, first in enumerate(range(0, n_blocks, at_once)):
         n = min(at_once, n_blocks - first)

@@ -13,7 +13,7 @@ from workers.model_training import start_state as write_start_state
 from workers.readouts import write_own_head
 from workers.stages.configs import TrainModelConfig
 from workers.stages.context import ChunkPlan, StageContext
-from workers.stages.inputs import FLOPS_PER_WEIGHT, WEIGHTS_PER_BLOCK, open_images, units_per_chunk
+from workers.stages.inputs import FLOPS_PER_WEIGHT, WEIGHTS_PER_BLOCK, open_images, require_few_chunks, units_per_chunk
 
 PASSES = 3  # a training step costs some three forward passes
 OVERHEAD = 3  # decoding images and small matrices: far from the speed of large products
@@ -24,6 +24,7 @@ def plan(config: TrainModelConfig, context: StageContext) -> list[ChunkPlan]:
     schedule = training_of(config, context).plan
     images_at_once = units_per_chunk(OVERHEAD * step_flops_per_image(config), context)
     at_once = max(1, images_at_once // schedule.batch_size)
+    require_few_chunks(-(-schedule.n_steps // at_once), context)
     return [
         ChunkPlan(
             phase=chunk,

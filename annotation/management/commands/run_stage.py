@@ -19,7 +19,13 @@ from annotation.domain.runs import RunError, cancel_run, create_run, retry_run, 
 from annotation.domain.storage import artifact_store, image_root
 from annotation.models import Chunk, ImageSet, Run
 from workers.artifacts import ArtifactError
-from workers.stages.configs import STAGES, ConfigError, TrainDictionaryConfig, config_from_dict
+from workers.stages.configs import (
+    STAGES,
+    ConfigError,
+    TrainDictionaryConfig,
+    config_from_dict,
+    refuse_without_effect,
+)
 
 QUEUE = "command"  # no worker serves it, so that only this process takes the chunks
 
@@ -133,7 +139,10 @@ def units_of_finished_chunks(run: Run) -> int:
 def asked_config(options: dict[str, Any]) -> dict[str, Any]:
     if not options["stage"]:
         raise CommandError(f"Name a stage: {', '.join(STAGES)}.")
-    return with_digests(read_config(options["config"], options["set"]))
+    values = with_digests(read_config(options["config"], options["set"]))
+    config_from_dict(options["stage"], values)  # what is wrong is said before what is idle
+    refuse_without_effect(options["stage"], values)
+    return values
 
 
 def measured_cost(config: TrainDictionaryConfig) -> list[Amount]:

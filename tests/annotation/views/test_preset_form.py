@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from annotation.models import ImageSet, Role, Run, User, VisionModel
 from workers.artifacts import ArtifactStore
+from workers.stages.configs.presets import HALVES
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +26,7 @@ def sent(client: Client, artifact_root: Path) -> dict[str, object]:
     ImageSet.objects.create(name="pets", digest=images, n_images=100)
     VisionModel.objects.create(
         name="small", digest=model, architecture="vit_tiny_patch16_224", source="untrained", n_blocks=12, d_model=768,
-        n_prefix_tokens=1, grid_height=14, grid_width=14,
+        n_prefix_tokens=1, grid_height=14, grid_width=14, preprocessing=HALVES,
     )  # fmt: skip
     settings = {"hookpoints": ["blocks.0", "blocks.7"], "kind": "topk_sae", "n_latents": 1024, "k": 16, "seed": 0}
     return {"image_set": images, "vision_model": model, "precision": "float32"} | settings | USUAL

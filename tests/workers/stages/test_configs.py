@@ -15,7 +15,7 @@ from workers.stages.configs import (
     config_to_dict,
     parent_digests,
 )
-from workers.stages.configs.presets import PRESETS, preset_objection
+from workers.stages.configs.presets import PRESETS, fitting_presets, preset_objection
 
 DICTIONARY = {"image_set": "a", "vision_model": "b", "hookpoints": ["blocks.0", "blocks.1"]}
 
@@ -47,6 +47,10 @@ def test_several_and_absent_parents_are_listed_in_order() -> None:
         ({"hookpoints": "blocks.0"}, "The setting 'hookpoints' is 'blocks.0'; it must be a list of texts."),
         ({"hookpoints": []}, "Name at least one hookpoint"),
         ({"k": 4096}, "k is 4096; it must lie between 1 and n_latents"),
+        ({"n_latents": 10**11}, "n_latents is 100,000,000,000; the largest allowed is 1,048,576."),
+        ({"n_latents_each": [5, 10**7]}, "n_latents_each is 10,000,000; the largest allowed is 1,048,576."),
+        ({"n_tokens": 10**12}, "n_tokens is 1,000,000,000,000; the largest allowed is 100,000,000,000."),
+        ({"batch_tokens": 2**21}, "batch_tokens is 2,097,152; the largest allowed is 1,048,576."),
     ],
 )
 def test_a_wrong_setting_is_named(changes: dict[str, object], sentence: str) -> None:
@@ -146,15 +150,22 @@ def test_budgets_grow_from_quick_to_deep() -> None:
     assert budgets == [2_000_000, 50_000_000, 500_000_000]
 
 
+def test_the_presets_that_fit_a_model_are_known() -> None:
+    budgets = ["quick", "paper", "deep"]
+    assert fitting_presets(VIT_B) == ["rrm-vit-b16", *budgets]
+    assert fitting_presets(VIT_B | {"d_model": 384}) == budgets
+    assert fitting_presets(VIT_B | {"preprocessing": {}}) == budgets
+
+
 def test_a_preset_objects_to_another_model_or_preprocessing_in_a_sentence() -> None:
     assert preset_objection("rrm-vit-b16", VIT_B) == ""
     assert preset_objection("quick", {}) == ""
     assert preset_objection("rrm-dinov2-b14-reg", VIT_B).startswith(
-        "The preset rrm-dinov2-b14-reg is for a model whose grid is 16 × 16; it is 14 × 14 here."
+        "The preset rrm-dinov2-b14-reg is for DINOv2-B/14 with registers, whose grid of patches is 16 × 16; it is 14 × 14 here."
     )
     own = VIT_B | {"preprocessing": VIT_B["preprocessing"] | {"crop_mode": "center", "crop_pct": 0.9}}  # type: ignore[operator]
     assert preset_objection("rrm-vit-b16", own).startswith(
-        "The preset rrm-vit-b16 was published for another preprocessing of images: this model has crop_mode center "
+        "The preset rrm-vit-b16 is for ViT-B/16 with another preprocessing of images: this model has crop_mode center "
         "instead of squash, crop_pct 0.9 instead of 1. Register the model anew with register_model --preprocessing"
     )
 

@@ -12,6 +12,7 @@ from workers.stages.configs.dictionaries import (
     EvaluateDictionaryConfig,
     MakeControlConfig,
 )
+from workers.stages.configs.effects import refuse_without_effect, without_effect
 from workers.stages.configs.feed_forward import ReadFeedForwardConfig
 from workers.stages.configs.importing import ImportDictionaryConfig
 from workers.stages.configs.models import EmbedImagesConfig, TrainModelConfig
@@ -31,5 +32,6 @@ __all__ = [
     "BLOCK_PAIRS", "CONTROL_KINDS", "STAGES", "AlignDictionariesConfig", "CollectExemplarsConfig", "ConfigError",
     "EmbedImagesConfig", "EvaluateDictionaryConfig", "FreezeStimuliConfig", "ImportDictionaryConfig",
     "MakeControlConfig", "ReadFeedForwardConfig", "Stage", "StageConfig", "TrainDictionaryConfig", "TrainModelConfig",
-    "config_from_dict", "config_to_dict", "parent", "parent_digests", "require", "run_request", "setting",
+    "config_from_dict", "config_to_dict", "parent", "parent_digests", "refuse_without_effect", "require", "run_request",
+    "setting", "without_effect",
 ]  # fmt: skip

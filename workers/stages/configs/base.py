@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 MOST_SEEDS = 2**31  # a stage derives further seeds from it that must fit into 64 bits
@@ -27,9 +27,24 @@ def require(condition: bool, message: str, setting_name: str = "") -> None:
         raise ConfigError(message, setting_name)
 
 
-def setting(default: Any, label: str, help_text: str = "", *, is_rare: bool = False) -> Any:
-    """A field of a config with its default, its name for people and a line of help; a rare one is folded away."""
-    return field(default=default, metadata={"label": label, "help": help_text, "is_rare": is_rare})
+def setting(
+    default: Any, label: str, help_text: str = "", *, unit: str = "", most: float | None = None, is_rare: bool = False
+) -> Any:
+    """A field of a config with its default, its name for people and a line of help.
+
+    A number may have a unit and a largest value that is allowed; a rare setting is folded away in forms.
+    """
+    about = {"label": label, "help": help_text, "unit": unit, "most": most, "is_rare": is_rare}
+    return field(default=default, metadata=about)
+
+
+def require_limits(config: Any) -> None:
+    """Raise ConfigError for a number above the largest its setting allows."""
+    for one in fields(config):
+        most, value = one.metadata.get("most"), getattr(config, one.name)
+        if most is not None:
+            largest = max(value, default=0) if isinstance(value, tuple) else value
+            require(largest <= most, f"{one.name} is {largest:,}; the largest allowed is {most:,}.", one.name)
 
 
 def parent(label: str, help_text: str = "") -> Any:

@@ -33,9 +33,9 @@ class ImportDictionaryConfig:
     vision_model: str = parent("Vision model", "The model whose activations the dictionary was trained on.")
     format: str = setting("auto", "Format", "auto tells it from the files.")
     hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Left empty: those the files name.")
-    k: int = setting(0, "k", "How many latents are active per token; 0 where the files say it.")
+    k: int = setting(0, "k", "How many latents are active; 0 where the files say it.", unit="per token")
     name: str = setting("", "Name", "Left empty, the file's or folder's own.")
-    n_images: int = setting(24, "Images", "How many images serve to check the reconstruction.")
+    n_images: int = setting(24, "Images", "How many images serve to check the reconstruction.", unit="images")
     is_forced: bool = setting(False, "Import all the same", "Even if the check says that something is wrong.")
     files: str = setting("", "Files", "What was there when the run was asked for; filled in by the site.")
 

@@ -28,6 +28,7 @@ class Preset:
     summary: str
     values: Mapping[str, Any]
     model: Mapping[str, Any] = field(default_factory=dict)
+    model_name: str = ""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -42,6 +43,10 @@ def by_block(k: tuple[int, ...], width: tuple[float, ...]) -> dict[str, Any]:
     }
 
 
+WORDS = {
+    "d_model": "width", "n_blocks": "number of blocks", "grid": "grid of patches",
+    "n_prefix_tokens": "number of CLS and register tokens",
+}  # fmt: skip
 VIT_B = {"d_model": BASE_WIDTH, "n_blocks": 12, "grid": [14, 14], "n_prefix_tokens": 1}
 DINOV2_B = VIT_B | {"grid": [16, 16], "n_prefix_tokens": 5}
 PRESETS: dict[str, Preset] = {
@@ -49,18 +54,21 @@ PRESETS: dict[str, Preset] = {
         "RRM's schedule of k and width for ViT-B/16 (images squashed, mean and deviation 0.5)",
         by_block((4, 32, 64, 96, 96, 128, 128, 160, 160, 160, 128), (0.25, 0.5, 1, 2, 2, 2, 4, 4, 4, 4, 2)),
         VIT_B,
+        "ViT-B/16",
         HALVES,
     ),
     "rrm-dinov2-b14-reg": Preset(
         "RRM's schedule of k and width for DINOv2-B/14 with registers (images squashed, mean and deviation 0.5)",
         by_block((4, 16, 32, 32, 64, 96, 128, 128, 128, 160, 160), (0.25, 0.25, 0.5, 2, 2, 2, 2, 2, 2, 2, 2)),
         DINOV2_B,
+        "DINOv2-B/14 with registers",
         HALVES,
     ),
     "rrm-clip-b16": Preset(
         "RRM's schedule of k and width for CLIP-B/16 (CLIP's own preprocessing)",
         by_block((64, 64, 96, 96, 128, 128, 128, 128, 160, 160, 160), (0.5, 0.5, 1, 2, 2, 2, 2, 2, 2, 2, 2)),
         VIT_B,
+        "CLIP-B/16",
         CLIP,
     ),
     "quick": Preset(
@@ -83,18 +91,26 @@ def preset_objection(name: str, model: Mapping[str, Any]) -> str:
     for key, wanted in preset.model.items():
         if model[key] != wanted:
             return (
-                f"The preset {name} is for a model whose {key.replace('_', ' ')} is {shown(wanted)}; it is "
+                f"The preset {name} is for {preset.model_name}, whose {WORDS[key]} is {shown(wanted)}; it is "
                 f"{shown(model[key])} here. Leave the preset out and give k and widths of your own."
             )
     own = model.get("preprocessing", {})
-    wrong = {key: wanted for key, wanted in preset.preprocessing.items() if not is_same(own[key], wanted)}
+    wrong = {
+        key: wanted for key, wanted in preset.preprocessing.items() if key not in own or not is_same(own[key], wanted)
+    }
     if not wrong:
         return ""
-    what = ", ".join(f"{key} {shown(own[key])} instead of {shown(wanted)}" for key, wanted in wrong.items())
+    what = ", ".join(f"{key} {shown(own.get(key, 'none'))} instead of {shown(wanted)}" for key, wanted in wrong.items())
     return (
-        f"The preset {name} was published for another preprocessing of images: this model has {what}. Register the "
-        "model anew with register_model --preprocessing, or leave the preset out and give k and widths of your own."
+        f"The preset {name} is for {preset.model_name} with another preprocessing of images: this model has {what}. "
+        "Register the model anew with register_model --preprocessing, or leave the preset out and give k and widths of "
+        "your own."
     )
+
+
+def fitting_presets(model: Mapping[str, Any]) -> list[str]:
+    """The presets that suit a model."""
+    return [name for name in PRESETS if not preset_objection(name, model)]
 
 
 def is_same(own: Any, wanted: Any) -> bool:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from workers.stages.configs.base import SEED_HELP, ConfigError, parent, require, setting, settled_value
+from workers.stages.configs.base import (
+    SEED_HELP,
+    ConfigError,
+    parent,
+    require,
+    require_limits,
+    setting,
+    settled_value,
+)
 from workers.stages.configs.presets import PRESETS
 
 ACTIVATIONS = {  # what a kind may be trained by; the first is what it is trained by unless told
@@ -21,6 +29,7 @@ ACTIVATIONS = {  # what a kind may be trained by; the first is what it is traine
 }
 TRAINED_KINDS = tuple(ACTIVATIONS)
 TRANSCODERS = ("transcoder", "cross_layer_transcoder")
+PENALIZED = ("jumprelu", "relu")  # activations whose L0 a penalty holds down
 PRECISIONS = ("float32", "bfloat16")
 MLP_IN, MLP_OUT = ".mlp.in", ".mlp.out"
 OWN_SETTINGS = (  # what a further dictionary may have of its own
@@ -28,6 +37,9 @@ OWN_SETTINGS = (  # what a further dictionary may have of its own
     "learning_rate", "clip_norm", "has_aux", "resample_dead",
 )  # fmt: skip
 MOST_DICTIONARIES = 16
+MOST_LATENTS = 2**20  # per hookpoint; with Adam 26 GB at a width of 768
+MOST_TOKENS = 10**11
+MOST_BATCH = 2**20
 rare = partial(setting, is_rare=True)
 
 
@@ -36,26 +48,41 @@ class TrainDictionaryConfig:
     """Train sparse autoencoders or transcoders at several hookpoints from one forward pass per image."""
 
     image_set: str = parent("Image set", "The images whose activations are read.")
-    vision_model: str = parent("Vision model")
+    vision_model: str = parent("Vision model", "The model whose activations are explained.")
     hookpoints: tuple[str, ...] = setting(
-        (), "Hookpoints", "One sparse coder is trained at each, from one forward pass. Transcoders read MLP inputs."
+        (), "Hookpoints", "Where activations are read: one sparse coder is trained at each, from one forward pass."
     )
     name: str = setting("topk-sae", "Name", "What the dictionary will be called.")
     preset: str = setting("", "Preset", "Sets what it names, except what you set yourself.")
     kind: str = setting("topk_sae", "Kind")
-    n_latents: int = setting(1024, "Latents", "Per hookpoint; 8 to 32 times the width of the model is usual.")
-    k: int = setting(16, "k", "How many latents may be active per token; what JumpReLU and ReLU are steered towards.")
-    n_latents_each: tuple[int, ...] = rare((), "Latents by hookpoint", "In the order of the hookpoints.")
-    k_each: tuple[int, ...] = rare((), "k by hookpoint", "In the order of the hookpoints.")
+    n_latents: int = setting(
+        1024,
+        "Latents",
+        "8 to 32 times the width of the model is usual.",
+        unit="per hookpoint",
+        most=MOST_LATENTS,
+    )
+    k: int = setting(16, "k", "How many latents may be active.", unit="per token")
+    n_latents_each: tuple[int, ...] = rare(
+        (), "Latents by hookpoint", "In the order of the hookpoints, instead of one number.", most=MOST_LATENTS
+    )
+    k_each: tuple[int, ...] = rare((), "k by hookpoint", "In the order of the hookpoints, instead of one number.")
     variants: tuple[str, ...] = setting(
         (), "Further dictionaries", "Of the same forward passes, one per line, by what differs: k=32 n_latents=4096"
     )
-    n_tokens: int = setting(8_000_000, "Tokens", "How many activations are seen in all.")
-    batch_tokens: int = setting(4096, "Batch", "Tokens per step.")
-    learning_rate: float = setting(1e-3, "Learning rate")
-    activation: str = rare("", "Activation", "Of a transcoder: topk unless told.")
+    n_tokens: int = setting(
+        8_000_000, "Tokens", "How many activations of each hookpoint are seen in all.", unit="tokens", most=MOST_TOKENS
+    )
+    batch_tokens: int = setting(4096, "Batch", "What one step of Adam sees.", unit="tokens per step", most=MOST_BATCH)
+    learning_rate: float = setting(
+        1e-3,
+        "Learning rate",
+        "Of Adam; it rises over the first 2 % of the steps and falls over the last 20 %.",
+        most=10.0,
+    )
+    activation: str = rare("", "Activation", "By which a transcoder chooses its latents; topk unless told.")
     sparsity_weight: float = rare(
-        0.0, "Sparsity weight", "Of the L0 or L1 penalty of JumpReLU and ReLU; at 0 it is steered until L0 is near k."
+        0.0, "Sparsity weight", "Of the penalty on active latents; at 0 it is steered until L0 is near k."
     )
     clip_norm: float = rare(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
     has_aux: bool = rare(True, "AuxK", "Let dead latents learn from what the others leave unexplained.")
@@ -76,6 +103,7 @@ class TrainDictionaryConfig:
 
     def __post_init__(self) -> None:
         apply_preset(self)
+        require_limits(self)
         require(len(self.hookpoints) > 0, "Name at least one hookpoint, such as blocks.3.", "hookpoints")
         require(len(set(self.hookpoints)) == len(self.hookpoints), "Name each hookpoint once.", "hookpoints")
         require(self.n_tokens >= 1, f"n_tokens is {self.n_tokens}; training needs at least one token.", "n_tokens")
