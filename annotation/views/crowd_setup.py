@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -26,7 +26,7 @@ from annotation.views.crowd import csv_file
 from annotation.views.study_access import study_editor
 
 PER_PAGE = 200
-STATES = ("open", "used", "expired", "revoked")
+STATES = (gettext_noop("open"), gettext_noop("used"), gettext_noop("expired"), gettext_noop("revoked"))
 
 
 @never_cache

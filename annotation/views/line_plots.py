@@ -6,6 +6,8 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
+from django.utils.translation import gettext, gettext_noop
+
 from annotation.domain.run_pages import Series
 
 WIDTH, HEIGHT = 460, 170
@@ -94,8 +96,17 @@ def shades_of(labels: list[str]) -> dict[str, int]:
     return {label: round(100 * place / max(1, len(labels) - 1)) for place, label in enumerate(labels)}
 
 
+TITLES = {
+    "loss": gettext_noop("loss"),
+    "auxiliary_loss": gettext_noop("auxiliary loss"),
+    "explained_variance": gettext_noop("explained variance"),
+    "l0": "L0",
+    "dead_share": gettext_noop("dead share"),
+}
+
+
 def plot_title(name: str) -> str:
-    return "L0" if name == "l0" else name.replace("_", " ")
+    return gettext(TITLES.get(name) or name.replace("_", " "))
 
 
 class Scale:
