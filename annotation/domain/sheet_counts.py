@@ -22,10 +22,15 @@ Ranked = tuple[int, float, int]  # image, value, active patches
 
 
 class Counts(NamedTuple):
-    """Active patches at each place of the sheet of images, and how many patches the sheet of patches has."""
+    """Active patches at each place of the sheet of images, and how many patches the sheet of patches has.
+
+    Beside them which images lie there: where the same picture comes again tells a sheet as well as its patches do.
+    """
 
     images: tuple[int, ...]
     n_patches: int
+    shown: tuple[int, ...] = ()
+    cropped: tuple[int, ...] = ()
 
 
 class Place(NamedTuple):
@@ -86,8 +91,9 @@ def sheet_counts(row: Callable[[str], Any]) -> Counts:
     spare += stronger(top, ranges[0], shown)
     n_missing = sum(wanted for _, wanted in LOWER_RANGES) - len(chosen)
     lower = sorted([*chosen, *spare[:n_missing]], key=lambda one: -one[1])
-    images = tuple(count for _, _, count in [*top[:N_TOP], *lower])
-    return Counts(images, min(N_PATCHES, sum(count > 0 for _, _, count in top)))
+    sheet = [*top[:N_TOP], *lower]
+    cropped = [image for image, _, count in top if count > 0][:N_PATCHES]
+    return Counts(tuple(count for *_, count in sheet), len(cropped), tuple(one[0] for one in sheet), tuple(cropped))
 
 
 def stronger(top: list[Ranked], strongest: list[Ranked], shown: set[int]) -> list[Ranked]:
@@ -115,10 +121,21 @@ def shortfall(wanted: Counts, there: Counts) -> int:
     return missing + max(0, wanted.n_patches - there.n_patches)
 
 
+def repeats(counts: Counts, wanted: Counts) -> int:
+    """How many cells show an image again, where there are no more cells than on the wanted sheet."""
+    cells = [*counts.shown[: len(wanted.shown)], *counts.cropped[: len(wanted.cropped)]]
+    return len(cells) - len(set(cells))
+
+
 def is_enough(wanted: Counts, there: Counts, place: int) -> bool:
     """Whether a cell of another sheet can stand at this place: as many active patches, and a patch if one is shown."""
     has_patch = place >= wanted.n_patches or place < there.n_patches
     return has_patch and count_at(there, place) >= count_at(wanted, place)
+
+
+def panels_at(counts: Counts, place: int) -> tuple[set[int], set[int]]:
+    """The image that a sheet has at a place among its images, and the one among its patches."""
+    return set(counts.shown[place : place + 1]), set(counts.cropped[place : place + 1])
 
 
 def count_at(counts: Counts, place: int) -> int:

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from annotation.domain.blindness import (
     ALONE,
+    TOGETHER,
     BlindnessError,
     Described,
     Figure,
@@ -65,6 +66,13 @@ def test_a_figure_of_few_items_says_that_it_cannot_tell() -> None:
     assert Figure("shuffled", "density", 0.6, standard_error(20, 20), 20, 20, True).is_blind
     assert not Figure("shuffled", "density", 0.6, standard_error(20, 20), 20, 20, True).can_tell
     assert not Figure("shuffled", "density", 0.6, standard_error(400, 400), 400, 400, True).is_blind
+
+
+def test_a_classifier_that_is_wrong_has_told_nothing_and_one_number_has_either_way() -> None:
+    error = standard_error(400, 400)
+    assert Figure("shuffled", TOGETHER, 0.42, error, 400, 400, True).is_blind
+    assert not Figure("shuffled", TOGETHER, 0.58, error, 400, 400, True).is_blind
+    assert not Figure("shuffled", "density", 0.42, error, 400, 400, True).is_blind
 
 
 @pytest.mark.django_db
