@@ -74,7 +74,7 @@ def test_random_rows_recover_what_chance_gives() -> None:
 
 def test_rows_at_all_targets_are_one_long_vector() -> None:
     world = PlantedWorld(replace(SMALL, n_blocks=2))
-    dictionary = train("cross_layer_transcoder", world, 24, n_steps=1)
+    dictionary = train("cross_layer_transcoder", world, Case("small", world.settings, 24), n_steps=1)
     assert learned_rows(dictionary, "blocks.0.mlp.in").shape == (24, 32)
     true = world.true_rows(dictionary, "blocks.0.mlp.in")
     assert torch.equal(true, torch.cat([world.written_rows[0, 0], world.written_rows[0, 1]], dim=1))

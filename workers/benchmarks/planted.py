@@ -35,6 +35,7 @@ from workers.synthetic.planted import (
 )
 
 KINDS = ("topk_sae", "batch_topk_sae", "jumprelu_sae", "relu_sae", "transcoder", "cross_layer_transcoder")
+TRANSCODERS = KINDS[4:]
 FLOOR = 0.95
 BATCH, N_FRESH = 512, 8192
 N_BLOCKS = 3  # of the cross-layer transcoder
@@ -48,9 +49,10 @@ class Case(NamedTuple):
     name: str
     truth: PlantedSettings
     n_latents: int
+    has_free_rows: bool = False
 
 
-CASES = (
+ORDINARY = (
     Case("as above", TRUTH, 256),
     Case("k = 4", replace(TRUTH, k=4), 256),
     Case("k = 16", replace(TRUTH, k=16), 256),
@@ -59,6 +61,7 @@ CASES = (
     Case("noise 0.1", replace(TRUTH, noise=0.1), 256),
     Case("noise 0.3", replace(TRUTH, noise=0.3), 256),
 )
+CASES = ORDINARY + tuple(case._replace(name=f"{case.name}, free rows", has_free_rows=True) for case in ORDINARY)
 
 
 class Found(NamedTuple):
@@ -80,6 +83,8 @@ def measure_planted(n_steps: int, cases: tuple[Case, ...] = CASES, kinds: tuple[
     is_met: bool | None = None
     for case in cases:
         for kind in kinds:
+            if case.has_free_rows and kind in TRANSCODERS:
+                continue  # their rows are free always
             found = train_and_measure(kind, case, n_steps)
             say(row_of(kind, case, found))
             if (kind, case) == (KINDS[0], CASES[0]):
@@ -111,7 +116,7 @@ def train_and_measure(kind: str, case: Case, n_steps: int) -> Found:
     n_blocks = N_BLOCKS if kind == "cross_layer_transcoder" else 1
     world = PlantedWorld(replace(case.truth, n_blocks=n_blocks))
     started = time.process_time()
-    dictionary = train(kind, world, case.n_latents, n_steps)
+    dictionary = train(kind, world, case, n_steps)
     seconds = time.process_time() - started
     fresh = world.draw(N_FRESH, stream_of("fresh tokens", 0))
     found, nulls, live_shares = [], [], []
@@ -128,12 +133,12 @@ def mean_recovery(each: list[Recovery]) -> Recovery:
     return Recovery(*(sum(values) / len(each) for values in zip(*each, strict=True)))
 
 
-def train(kind: str, world: PlantedWorld, n_latents: int, n_steps: int) -> Dictionary:
+def train(kind: str, world: PlantedWorld, case: Case, n_steps: int) -> Dictionary:
     """A dictionary of this kind, trained on tokens of the planted truth as the stage would train it."""
-    config = training_config(kind, world, n_latents, n_steps)
+    config = training_config(kind, world, case, n_steps)
     widths = dict.fromkeys((*world.reads, *world.writes), world.settings.d_model)
     trainings = make_trainings(config, widths, ["cpu"])
-    if kind not in ("transcoder", "cross_layer_transcoder"):
+    if kind not in TRANSCODERS:
         trainings = {"0": wrap_trainable(plain_coder(config, world), training_recipe(config))}
     state = start_state(trainings, seed=0)
     train_steps(state, batches(world, n_steps))
@@ -141,17 +146,18 @@ def train(kind: str, world: PlantedWorld, n_latents: int, n_steps: int) -> Dicti
     return finished_dictionary(config, training.trainable)
 
 
-def training_config(kind: str, world: PlantedWorld, n_latents: int, n_steps: int) -> TrainDictionaryConfig:
+def training_config(kind: str, world: PlantedWorld, case: Case, n_steps: int) -> TrainDictionaryConfig:
     return TrainDictionaryConfig(
         "planted",
         "planted",
         world.reads,
         kind=kind,
-        n_latents=n_latents,
+        n_latents=case.n_latents,
         k=world.settings.k,
         n_tokens=n_steps * BATCH,
         batch_tokens=BATCH,
         learning_rate=LEARNING_RATE,
+        has_free_rows=case.has_free_rows,
     )
 
 
@@ -160,7 +166,7 @@ def plain_coder(config: TrainDictionaryConfig, world: PlantedWorld) -> CoderTrai
     width = world.settings.d_model
     shape: CoderShape = coder_shape(config, config.n_latents, config.k, (width, width))
     coder = SparseCoder(replace(shape, normalization="none"))
-    return CoderTraining(coder, config.hookpoints[0], activation=config.trained_by)
+    return CoderTraining(coder, config.hookpoints[0], activation=config.trained_by, has_free_rows=config.has_free_rows)
 
 
 def batches(world: PlantedWorld, n_steps: int) -> Iterator[dict[str, Tensor]]:

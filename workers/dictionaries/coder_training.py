@@ -1,8 +1,10 @@
 """The training of one sparse coder: an SAE at a hookpoint, or a transcoder from one to another.
 
 An SAE normalizes each token and keeps decoder rows of norm 1: the gradient along a row is removed before Adam's step,
-and the row is renormalized after it (research/rrm.md §1). A transcoder reads and writes in different places, so its
-tokens are standardised instead, by the mean and one deviation of the first batch at either place,
+and the row is renormalized after it (research/rrm.md §1). With free rows they begin at a tenth of that and keep what
+norm they learn: a latent can then write less without reading less, and so without losing the competition for the k
+places, and for most of such a training JumpReLU's thresholds are one, BatchTopK's. A transcoder reads and writes in
+different places, so its tokens are standardised instead, by the mean and one deviation of the first batch at either,
 
     x' = (x − μ_in) / σ_in      y' = (y − μ_out) / σ_out,
 
@@ -31,6 +33,8 @@ FASTEST_FORGETTING = 0.01  # of the running mean of thresholds: some 100 batches
 STEERING = 0.005  # per step and e-fold of L0 over k
 L0_FORGETTING = 0.2  # per step: L0 differs little from batch to batch
 MOST_STEERED = 1e4  # times the first guess, either way
+FREE_NORM = 0.1  # of decoder rows that are free, at first
+COMMON_THRESHOLD_SHARE = 0.8  # of the steps; measured: earlier, and latents that are on more than others win
 RESAMPLED_ENCODER = 0.2  # of the rows' mean norm (Bricken et al. 2023)
 
 
@@ -52,8 +56,11 @@ class Standard(NamedTuple):
 class CoderTraining:
     """One coder on its way; a ``Trainable``."""
 
-    def __init__(self, coder: SparseCoder, read: str, write: str = "", *, activation: str = "topk") -> None:
+    def __init__(
+        self, coder: SparseCoder, read: str, write: str = "", *, activation: str = "topk", has_free_rows: bool = False
+    ) -> None:
         self.coder = coder
+        self.has_free_rows = has_free_rows and coder.shape.is_bias_tied
         self.reads: tuple[str, ...] = (read,)
         self.writes: tuple[str, ...] = (write or read,)
         if activation == "jumprelu":
@@ -73,7 +80,7 @@ class CoderTraining:
     @property
     def has_unit_rows(self) -> bool:
         """A coder that writes elsewhere starts with rows of zero and keeps what norms it learns."""
-        return self.coder.shape.is_bias_tied
+        return self.coder.shape.is_bias_tied and not self.has_free_rows
 
     def parameters(self) -> dict[str, nn.Parameter]:
         return self.trained
@@ -90,6 +97,8 @@ class CoderTraining:
 
     def initialize(self, generator: torch.Generator) -> None:
         initialize_coder(self.coder, generator)
+        if self.has_free_rows:
+            self.coder.W_dec.data.mul_(FREE_NORM)
 
     @torch.no_grad()
     def prepare(self, batch: Batch, config: TrainingConfig) -> None:
@@ -144,12 +153,19 @@ class CoderTraining:
         Where no weight is given, JumpReLU's penalty is (L0/k − 1)², whose gradient in L0 is 2 (L0/k − 1)/k, and ReLU's
         has a weight that grows with L0/k, at once by itself and slowly by what is kept.
         """
+        if self.has_common_threshold(config, step):
+            return config.objective._replace(activation="batch_topk", sparsity_weight=0.0)
         if config.objective.activation not in PENALIZED or config.objective.sparsity_weight:
             return config.objective_at(step)
         excess = float(self.recent_l0) / self.coder.k
         if config.objective.activation == "jumprelu":
             return config.objective._replace(sparsity_weight=2 * (excess - 1) / self.coder.k)
         return config.objective._replace(sparsity_weight=float(self.steered_weight) * excess)
+
+    def has_common_threshold(self, config: TrainingConfig, step: int) -> bool:
+        """Whether the batch selects in the place of thresholds that JumpReLU has yet to learn."""
+        is_early = step < COMMON_THRESHOLD_SHARE * config.n_steps
+        return self.has_free_rows and config.objective.activation == "jumprelu" and is_early
 
     def find_dead(self, fired: Int[Tensor, " n_latents"], n_tokens: int, limit: int) -> Bool[Tensor, " n_latents"]:
         """Count this batch, then tell which latents have been silent for ``limit`` tokens or more."""
@@ -158,7 +174,7 @@ class CoderTraining:
 
     @torch.no_grad()
     def learn_of(self, result: StepResult, config: TrainingConfig, step: int, n_tokens: int) -> None:
-        """Carry on the running threshold of BatchTopK, and steer the weight of a penalty towards k."""
+        """Carry on the running threshold of a batch that selects, and steer the weight of a penalty towards k."""
         if result.threshold is not None:
             self.coder.threshold.lerp_(result.threshold, max(1 / (step + 1), FASTEST_FORGETTING))
         if config.objective.activation in PENALIZED and not config.objective.sparsity_weight:

@@ -84,6 +84,7 @@ def make_trainables(config: TrainDictionaryConfig, widths: Mapping[str, int], de
             read,
             write,
             activation=config.trained_by,
+            has_free_rows=config.has_free_rows,
         )
         for (read, n_latents, k), write in zip(config.sizes(), config.writes, strict=True)
     ]

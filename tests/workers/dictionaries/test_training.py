@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.dictionaries.coder_training import CoderTraining
-from workers.dictionaries.losses import ACTIVATIONS, AuxK, Objective
+from workers.dictionaries.losses import ACTIVATIONS, AuxK, Objective, plain_loss
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, unit_rows
 from workers.dictionaries.training import Metrics, Training, TrainingConfig, TrainingState, train_steps, wrap_trainable
 from workers.dictionaries.training_state import load_state, save_state, start_state
@@ -36,11 +37,11 @@ def planted_batches(n_batches: int, first: int = 0) -> Iterator[dict[str, Tensor
         yield {SAE: tokens, "blocks.1": tokens.flip(1) * 5 + 1, TRANSCODER: 4 * tokens - 2, "blocks.0.mlp.out": out}
 
 
-def coder_training(read: str = SAE, activation: str = "topk") -> CoderTraining:
+def coder_training(read: str = SAE, activation: str = "topk", *, has_free_rows: bool = False) -> CoderTraining:
     selection, is_penalized = ACTIVATIONS[activation], activation in ("jumprelu", "relu")
     if not read.endswith(".mlp.in"):
         shape = CoderShape(D_MODEL, N_LATENTS, K, selection=selection, has_encoder_bias=is_penalized)
-        return CoderTraining(SparseCoder(shape), read, activation=activation)
+        return CoderTraining(SparseCoder(shape), read, activation=activation, has_free_rows=has_free_rows)
     shape = CoderShape(
         D_MODEL, N_LATENTS, K, d_out=12, selection=selection, normalization="none", is_bias_tied=False,
         has_encoder_bias=True, has_skip=activation == "topk",
@@ -52,9 +53,11 @@ def two_saes(config: TrainingConfig = CONFIG) -> dict[str, Training]:
     return {f"0/{name}": wrap_trainable(coder_training(name), config) for name in (SAE, "blocks.1")}
 
 
-def one(read: str, activation: str, config: TrainingConfig = CONFIG) -> dict[str, Training]:
+def one(read: str, way: str, config: TrainingConfig = CONFIG) -> dict[str, Training]:
+    """Of an activation, or of 'free' and an activation."""
+    activation = way.removeprefix("free ")
     own = replace(config, objective=Objective(activation, AuxK(1 / 32, 256), 0.0, 0.1))
-    return {f"0/{read}": wrap_trainable(coder_training(read, activation), own)}
+    return {f"0/{read}": wrap_trainable(coder_training(read, activation, has_free_rows=way != activation), own)}
 
 
 def fresh_state(config: TrainingConfig = CONFIG) -> TrainingState:
@@ -87,32 +90,32 @@ def test_training_explains_more_and_more_of_planted_tokens() -> None:
 EVERY_WAY = [
     (SAE, "topk"), (SAE, "batch_topk"), (SAE, "jumprelu"), (SAE, "relu"),
     (TRANSCODER, "topk"), (TRANSCODER, "batch_topk"), (TRANSCODER, "abs_topk"), (TRANSCODER, "jumprelu"),
-    (TRANSCODER, "relu"),
+    (TRANSCODER, "relu"), (SAE, "free topk"), (SAE, "free batch_topk"), (SAE, "free jumprelu"), (SAE, "free relu"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("read", "activation"), EVERY_WAY)
-def test_a_resumed_training_ends_in_the_same_bytes(tmp_path: Path, read: str, activation: str) -> None:
-    whole = start_state(one(read, activation), seed=7)
+@pytest.mark.parametrize(("read", "way"), EVERY_WAY)
+def test_a_resumed_training_ends_in_the_same_bytes(tmp_path: Path, read: str, way: str) -> None:
+    whole = start_state(one(read, way), seed=7)
     train_steps(whole, planted_batches(60))
 
-    state, done = start_state(one(read, activation), seed=7), 0
-    for part, n_steps in enumerate((1, 24, 35)):
+    state, done = start_state(one(read, way), seed=7), 0
+    for part, n_steps in enumerate((1, 24, 25, 10)):
         train_steps(state, planted_batches(n_steps, first=done))
         done += n_steps
         folder = tmp_path / f"part{part}"
         folder.mkdir()
         save_state(state, folder)
-        state = load_state(folder, one(read, activation))
+        state = load_state(folder, one(read, way))
 
     assert (state.step, state.n_tokens) == (60, 60 * BATCH)
     assert state_bytes(state, tmp_path / "parts") == state_bytes(whole, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("read", "activation"), EVERY_WAY)
-def test_each_kind_explains_most_of_the_planted_tokens_near_its_k(read: str, activation: str) -> None:
+@pytest.mark.parametrize(("read", "way"), EVERY_WAY)
+def test_each_kind_explains_most_of_the_planted_tokens_near_its_k(read: str, way: str) -> None:
     config = TrainingConfig(learning_rate=3e-3, n_steps=600, warm_up_steps=10, decay_steps=100)
-    state = start_state(one(read, activation, config), seed=3)
+    state = start_state(one(read, way, config), seed=3)
     train_steps(state, planted_batches(600))
     coder = first_training(state).finished()
     [tokens] = planted_batches(1, first=1000)
@@ -121,7 +124,7 @@ def test_each_kind_explains_most_of_the_planted_tokens_near_its_k(read: str, act
     unexplained = (coder.decode(codes) - target).square().sum() / (target - target.mean(0)).square().sum()
     l0 = float((codes.values != 0).float().sum(1).mean())
     assert 1 - float(unexplained) > 0.8
-    assert 2 <= l0 <= (1.5 * K if activation in ("jumprelu", "relu") else K)  # two directions are in each token
+    assert 2 <= l0 <= (1.5 * K if way.endswith("relu") else K)  # two directions are in each token
 
 
 def test_decoder_rows_have_unit_norm_after_each_step() -> None:
@@ -130,6 +133,46 @@ def test_decoder_rows_have_unit_norm_after_each_step() -> None:
         train_steps(state, [batch])
         norms = first_training(state).coder.W_dec.norm(dim=1)
         torch.testing.assert_close(norms, torch.ones(N_LATENTS), rtol=1e-6, atol=1e-6)
+
+
+def test_free_rows_begin_small_and_take_adams_steps_as_they_are() -> None:
+    """The oracle: autograd on the plain loss and Adam, with no projection and no norm."""
+    state = start_state(one(SAE, "free topk"), seed=7)
+    training = first_training(state)
+    oracle = copy.deepcopy(training.coder)
+    torch.testing.assert_close(oracle.W_dec, 0.1 * oracle.W_enc)
+    torch.testing.assert_close(oracle.W_enc.norm(dim=1), torch.ones(N_LATENTS))
+    weights = [oracle.W_enc, oracle.W_dec, oracle.b_dec]
+    adam = torch.optim.Adam(weights, lr=CONFIG.learning_rate)
+    for step, batch in enumerate(planted_batches(3)):
+        tokens = training.normalized(batch)[0]
+        dead = torch.zeros(N_LATENTS, dtype=torch.bool)
+        loss = plain_loss(oracle, tokens, tokens, lambda _, dead=dead: dead, Objective())
+        adam.zero_grad()
+        loss.reconstruction.backward()  # type: ignore[no-untyped-call]
+        adam.param_groups[0]["lr"] = CONFIG.rate_at(step)
+        adam.step()
+    train_steps(state, planted_batches(3))
+    for name in ("W_enc", "W_dec", "b_dec"):
+        torch.testing.assert_close(getattr(training.coder, name), getattr(oracle, name), rtol=1e-3, atol=1e-4)
+    assert float(training.coder.W_dec.detach().norm(dim=1).std()) > 1e-3
+
+
+def test_free_jumprelu_coders_have_one_threshold_for_the_first_four_fifths() -> None:
+    """Until then it is BatchTopK with an encoder bias, to the byte."""
+    shape = CoderShape(D_MODEL, N_LATENTS, K, selection="threshold", has_encoder_bias=True)
+    batch_topk = CoderTraining(SparseCoder(shape), SAE, activation="batch_topk", has_free_rows=True)
+    own = replace(CONFIG, objective=Objective("batch_topk", AuxK(1 / 32, 256), 0.0, 0.1))
+    other = start_state({f"0/{SAE}": wrap_trainable(batch_topk, own)}, seed=7)
+    state = start_state(one(SAE, "free jumprelu"), seed=7)
+    train_steps(state, planted_batches(48))
+    train_steps(other, planted_batches(48))
+    coder = first_training(state).coder
+    for name, weight in batch_topk.coder.named_parameters():
+        assert torch.equal(getattr(coder, name), weight), name
+    assert coder.threshold.unique().numel() == 1  # type: ignore[no-untyped-call]
+    train_steps(state, planted_batches(1, first=48))
+    assert coder.threshold.unique().numel() > 1  # type: ignore[no-untyped-call]
 
 
 def test_dead_latents_are_counted_in_tokens_and_revived() -> None:

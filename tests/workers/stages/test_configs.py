@@ -28,6 +28,15 @@ def test_a_config_survives_the_way_through_json() -> None:
     assert parent_digests(config) == ["a", "b"]
 
 
+def test_a_later_setting_leaves_earlier_requests_their_keys() -> None:
+    """What was asked for before there were free rows is found again; what is asked for with them is not the same."""
+    earlier = config_from_dict("train-dictionary", DICTIONARY)
+    assert "has_free_rows" not in config_to_dict(earlier)
+    free = config_from_dict("train-dictionary", DICTIONARY | {"has_free_rows": True})
+    assert config_to_dict(free) == config_to_dict(earlier) | {"has_free_rows": True}
+    assert config_from_dict("train-dictionary", config_to_dict(free)) == free
+
+
 def test_several_and_absent_parents_are_listed_in_order() -> None:
     config = config_from_dict("collect-exemplars", {"image_set": "a", "dictionaries": ["b", "c"]})
     assert parent_digests(config) == ["a", "b", "c"]

@@ -47,6 +47,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
              "only the activations jumprelu and relu have a penalty; the others keep k latents"),
         Rule("has_aux", ("kind", "activation", "variants"), lambda one: activation_of(one) != "relu",
              "ReLU coders are trained without AuxK"),
+        Rule("has_free_rows", ("kind", "variants"), lambda one: one["kind"] not in TRANSCODERS,
+             "the decoder rows of transcoders are free already"),
         Rule("n_latents", ("n_latents_each", "preset", "variants"), lambda one: not one["n_latents_each"],
              "n_latents_each says it for every hookpoint"),
         Rule("k", ("k_each", "preset", "variants"), lambda one: not one["k_each"],

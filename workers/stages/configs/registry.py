@@ -114,7 +114,9 @@ def parent_digests(config: StageConfig) -> list[str]:
 
 
 def config_to_dict(config: StageConfig) -> dict[str, Any]:
-    return asdict(config)
+    """Its values by name; without a later field at its default, so that earlier requests keep their keys."""
+    later = {one.name: one.default for one in fields(config) if one.name in getattr(config, "later_fields", ())}
+    return {name: value for name, value in asdict(config).items() if name not in later or value != later[name]}
 
 
 def run_request(store: ArtifactStore, stage: str, config: StageConfig) -> str:

@@ -34,7 +34,7 @@ PRECISIONS = ("float32", "bfloat16")
 MLP_IN, MLP_OUT = ".mlp.in", ".mlp.out"
 OWN_SETTINGS = (  # what a further dictionary may have of its own
     "name", "kind", "hookpoints", "n_latents", "k", "n_latents_each", "k_each", "activation", "sparsity_weight",
-    "learning_rate", "clip_norm", "has_aux", "resample_dead",
+    "learning_rate", "clip_norm", "has_aux", "resample_dead", "has_free_rows",
 )  # fmt: skip
 MOST_DICTIONARIES = 16
 MOST_LATENTS = 2**20  # per hookpoint; with Adam 26 GB at a width of 768
@@ -87,11 +87,15 @@ class TrainDictionaryConfig:
     clip_norm: float = rare(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
     has_aux: bool = rare(True, "AuxK", "Let dead latents learn from what the others leave unexplained.")
     resample_dead: bool = rare(False, "Resample dead latents", "Four times, in the first half of the training.")
+    has_free_rows: bool = rare(
+        False, "Free decoder rows", "They begin at a norm of 0.1 and keep what they learn, instead of 1 throughout."
+    )
     precision: str = rare("float32", "Precision", "bfloat16 is faster on a GPU and the same on a CPU.")
     is_compiled: bool = rare(False, "Compile", "Compile model and step; worth its minute on a GPU.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
+    later_fields: ClassVar[tuple[str, ...]] = ("has_free_rows",)
     given: ClassVar[frozenset[str]] = frozenset()
 
     def __new__(cls, *values: Any, **named: Any) -> TrainDictionaryConfig:
