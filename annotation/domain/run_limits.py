@@ -20,8 +20,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotation.domain.run_estimates import Estimate, readable_bytes, readable_seconds
-from annotation.models import VisionModel, Worker
-from workers.stages.configs import ConfigError, StageConfig, TrainDictionaryConfig
+from annotation.models import Dictionary, Readout, VisionModel, Worker
+from workers.stages.configs import CollectExemplarsConfig, ConfigError, StageConfig, TrainDictionaryConfig
 from workers.stages.configs.presets import preset_objection
 
 WORKER_IS_GONE_AFTER = timedelta(seconds=60)
@@ -63,6 +63,8 @@ def refuse_unfit(config: StageConfig, found: Estimate, room: Room, *, queue: str
     """Raise ConfigError, with a sentence that says what would fit, for a run that cannot succeed."""
     if isinstance(config, TrainDictionaryConfig):
         refuse_foreign_model(config)
+    if isinstance(config, CollectExemplarsConfig):
+        refuse_several_models(config)
     if found.memory.value > FAR_TOO_MUCH * room.memory and not has_workers_elsewhere(queue):
         raise ConfigError(
             _(
@@ -109,6 +111,25 @@ def refuse_foreign_model(config: TrainDictionaryConfig) -> None:
             _("The model %(model)s has the blocks 0 to %(last)s; there is no %(missing)s.")
             % {"model": model.name, "last": model.n_blocks - 1, "missing": ", ".join(missing)},
             "hookpoints",
+        )
+
+
+def refuse_several_models(config: CollectExemplarsConfig) -> None:
+    """One pass reads one model, and a readout belongs to a model too."""
+    rows = Dictionary.objects.filter(digest__in=config.dictionaries).select_related("vision_model")
+    names = sorted({row.vision_model.name for row in rows})
+    if len(names) > 1:
+        raise ConfigError(
+            _("The dictionaries read different vision models (%(names)s); one pass serves those of one model.")
+            % {"names": ", ".join(names)},
+            "dictionaries",
+        )
+    readout = Readout.objects.filter(digest=config.readout).select_related("vision_model").first()
+    if readout and names and readout.vision_model.name != names[0]:
+        raise ConfigError(
+            _("The readout belongs to the model %(own)s, the dictionaries to %(other)s.")
+            % {"own": readout.vision_model.name, "other": names[0]},
+            "readout",
         )
 
 

@@ -65,7 +65,10 @@ def image_set_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     from annotation.domain.visibility import visible_image_sets
 
     rows = visible_image_sets(form.user)
-    return choice_field(about, [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows], "image set")
+    choices = [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows]
+    if form.stage == ALIGNMENT:
+        return forms.ChoiceField(choices=[("", "none: by their directions only"), *choices], **about)
+    return choice_field(about, choices, "image set")
 
 
 def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -75,6 +78,15 @@ def vision_model_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
 
 def dictionary_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     return choice_field(about, [(row.digest, dictionary_name(row)) for row in dictionaries(form)], "dictionary")
+
+
+def other_dictionary_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
+    """Those of the same model as the first."""
+    rows = dictionaries(form)
+    first = next((row for row in rows if row.digest == form.chosen("dictionary")), None)
+    if first is not None:
+        rows = [row for row in rows if row.vision_model_id == first.vision_model_id and row != first]
+    return choice_field(about, [(row.digest, dictionary_name(row)) for row in rows], "dictionary")
 
 
 def dictionaries_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
@@ -212,7 +224,7 @@ PICKERS: dict[str, Callable[[StageForm, dict[str, Any]], forms.Field]] = {
     "image_set": image_set_field,
     "vision_model": vision_model_field,
     "dictionary": dictionary_field,
-    "other": dictionary_field,
+    "other": other_dictionary_field,
     "dictionaries": dictionaries_field,
     "readout": readout_field,
     "embeddings": embeddings_field,

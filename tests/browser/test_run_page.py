@@ -83,11 +83,25 @@ def test_the_form_follows_the_chosen_model_and_shows_what_the_run_costs(signed_i
     signed_in.get_by_label("Image set").select_option(label="pets (100 images)")
     signed_in.get_by_label("Vision model").select_option(label="small (vit)")
     signed_in.get_by_label("blocks.2", exact=True).wait_for()
+    signed_in.get_by_text("More settings").click()
+    signed_in.get_by_label("blocks.1", exact=True).uncheck()
+    signed_in.get_by_label("Kind").select_option("jumprelu_sae")
+    signed_in.get_by_label("Sparsity weight").fill("0.5")  # what was unfolded stays so
+    signed_in.get_by_label("Kind").select_option("transcoder")
+    signed_in.get_by_label("Activation").wait_for()
+    assert signed_in.get_by_label("Sparsity weight").count() == 0
+    assert signed_in.get_by_label("blocks.1.mlp.in", exact=True).is_checked() is False
+    signed_in.get_by_label("Kind").select_option("jumprelu_sae")
+    signed_in.get_by_label("Sparsity weight").wait_for()
+    assert signed_in.get_by_label("Sparsity weight").input_value() == "0.5"
+    assert signed_in.get_by_label("L0 aimed at").count() + signed_in.get_by_label("L0 at the start").count() == 1
+    signed_in.get_by_label("Kind").select_option("topk_sae")
+    signed_in.get_by_label("k", exact=True).wait_for()
     signed_in.get_by_label("Tokens").fill("2000000")
-    signed_in.get_by_text("About 14 s for 2,000,000 tokens").wait_for()
+    signed_in.get_by_text("About 10 s for 2,000,000 tokens").wait_for()
 
     signed_in.get_by_role("button", name="Start the run").click()
     signed_in.wait_for_url("**/runs/*/")
     run = Run.objects.get()
     assert run.config["n_tokens"] == 2_000_000
-    assert run.config["hookpoints"] == ["blocks.0", "blocks.1", "blocks.2"]
+    assert run.config["hookpoints"] == ["blocks.0", "blocks.2"]

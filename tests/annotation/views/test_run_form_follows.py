@@ -139,7 +139,7 @@ def test_each_number_has_its_unit_and_default_beside_it(client: Client, chosen: 
     latents = page.partition('id="part-n_latents"')[2].partition('id="part-')[0]
     assert '<span class="run-unit muted">per hookpoint</span>' in latents
     assert "8 to 32 times the width of the model is usual." in latents
-    assert "Default: 1,024." in latents
+    assert "<span>default 1,024</span>" in latents
 
 
 def test_a_preset_is_seen_in_empty_fields_and_what_is_written_there_wins(

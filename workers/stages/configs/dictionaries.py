@@ -66,8 +66,9 @@ class CollectExemplarsConfig:
         "At most; fewer where they take over half a minute.",
         unit="images",
         most=MOST_PER_CHUNK,
+        is_rare=True,
     )
-    precision: str = setting("float32", "Precision", "bfloat16 is faster on a GPU and the same on a CPU.")
+    precision: str = setting("float32", "Precision", "bfloat16 is faster on a GPU and the same on a CPU.", is_rare=True)
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "dictionaries", "readout")
@@ -90,7 +91,7 @@ class CollectExemplarsConfig:
 class EvaluateDictionaryConfig:
     """Quality of a dictionary on an image set: what it explains, what living on it costs the model, what is in it."""
 
-    dictionary: str = parent("Dictionary")
+    dictionary: str = parent("Dictionary", "The dictionary to measure.")
     image_set: str = parent("Image set", "Best images that the dictionary was not trained on.")
     readout: str = setting(
         "", "Readout", "Scores classes in the splice; left empty, the model's own head if it has one."
@@ -105,7 +106,9 @@ class EvaluateDictionaryConfig:
         most=MOST_IMAGES,
     )
     block_pairs: str = setting("all", "Blocks compared", "all, consecutive or none: decoder directions across blocks.")
-    images_per_chunk: int = setting(256, "Images per chunk", PER_CHUNK_HELP, unit="images", most=MOST_PER_CHUNK)
+    images_per_chunk: int = setting(
+        256, "Images per chunk", PER_CHUNK_HELP, unit="images", most=MOST_PER_CHUNK, is_rare=True
+    )
 
     parent_fields: ClassVar[tuple[str, ...]] = ("dictionary", "image_set", "readout", "embeddings")
 
@@ -127,14 +130,14 @@ class EvaluateDictionaryConfig:
 class AlignDictionariesConfig:
     """Find for each latent its nearest in another dictionary, and draw pairs to show to people."""
 
-    dictionary: str = parent("Dictionary")
+    dictionary: str = parent("Dictionary", "For each of its latents the nearest in the other is found.")
     other: str = parent("Other dictionary", "Of the same vision model.")
     hookpoints: tuple[str, ...] = setting((), "Hookpoints", "Of the first; left empty: all that have a counterpart.")
     n_bins: int = setting(10, "Bins", "Equal ranges of the cosine between 0 and 1.", unit="bins")
     pairs_per_bin: int = setting(
         50, "Pairs per bin", "At each hookpoint, as far as there are so many.", unit="pairs", most=10**6
     )
-    image_set: str = setting("", "Image set", "Given one, latents are matched by their activations too.")
+    image_set: str = setting("", "Image set", "Latents are matched by their activations on it too.")
     n_tokens: int = setting(
         16_384,
         "Tokens",

@@ -120,8 +120,8 @@ def deciding(stage: str) -> set[str]:
 KINDS_IN_WORDS = {
     "topk_sae": "The k strongest latents of each token are active.",
     "batch_topk_sae": "The strongest latents of a batch are active, k per token in the mean.",
-    "jumprelu_sae": "Latents above a threshold that each learns are active; a penalty steers how many.",
-    "relu_sae": "Latents above zero are active; a penalty steers how many.",
+    "jumprelu_sae": "Latents above thresholds of their own are active.",
+    "relu_sae": "Latents above zero are active; a penalty holds them down.",
     "transcoder": "Reads the input of an MLP and writes its output, one for each.",
     "cross_layer_transcoder": "Reads MLP inputs; a latent writes to the output of its own MLP and of all later ones.",
 }
@@ -133,8 +133,8 @@ def meaning_of_k(values: Values) -> tuple[str, str]:
     activation = activation_of(one)
     if activation in PENALIZED:
         if one["sparsity_weight"]:
-            return "L0 at the start", "Thresholds begin where so many latents are active; then the penalty decides."
-        return "L0 aimed at", "The penalty is steered until so many latents are active in the mean."
+            return "L0 at the start", "Thresholds begin there; then the penalty decides."
+        return "L0 aimed at", "The penalty is steered until L0 is near it."
     if activation == "batch_topk":
         return "k", "How many latents are active in the mean of a batch."
     if activation == "abs_topk":

@@ -34,6 +34,7 @@ class TrainModelConfig:
         require(self.n_epochs >= 1, "Training needs at least one epoch.", "n_epochs")
         require(self.depth >= 1, "The model needs at least one block.", "depth")
         require(self.width >= 1, "The model needs a width above 0.", "width")
+        require(self.width % 4 == 0, f"The width {self.width} must be a multiple of 4.", "width")
         require(self.learning_rate > 0, "The learning rate must be above 0.", "learning_rate")
 
 
@@ -41,9 +42,9 @@ class TrainModelConfig:
 class EmbedImagesConfig:
     """Embed the images of a set, so that contrasts that look alike can be found."""
 
-    image_set: str = parent("Image set")
+    image_set: str = parent("Image set", "The images to embed.")
     vision_model: str = parent("Vision model", "By which images are alike; best one that learned without labels.")
-    images_per_chunk: int = setting(512, "Images per chunk", PER_CHUNK_HELP, unit="images", most=10**6)
+    images_per_chunk: int = setting(512, "Images per chunk", PER_CHUNK_HELP, unit="images", most=10**6, is_rare=True)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set", "vision_model")
 

@@ -77,13 +77,11 @@ class TrainDictionaryConfig:
     learning_rate: float = setting(
         1e-3,
         "Learning rate",
-        "Of Adam; it rises over the first 2 % of the steps and falls over the last 20 %.",
+        "Of Adam; it rises at first and falls at the end.",
         most=10.0,
     )
     activation: str = rare("", "Activation", "By which a transcoder chooses its latents; topk unless told.")
-    sparsity_weight: float = rare(
-        0.0, "Sparsity weight", "Of the penalty on active latents; at 0 it is steered until L0 is near k."
-    )
+    sparsity_weight: float = rare(0.0, "Sparsity weight", "Of the penalty; at 0 it is steered until L0 is near k.")
     clip_norm: float = rare(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
     has_aux: bool = rare(True, "AuxK", "Let dead latents learn from what the others leave unexplained.")
     resample_dead: bool = rare(False, "Resample dead latents", "Four times, in the first half of the training.")
