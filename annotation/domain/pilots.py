@@ -70,7 +70,8 @@ def make_pilot(*, study: Study, user: User | None) -> Study:
     """The pilot of a draft: its own features, six people on each, everything else as the draft has it."""
     if study.state != Study.State.DRAFT:
         raise StudyError(
-            _("'%(name)s' is %(state)s; a pilot comes before the launch.") % {"name": study.name, "state": study.get_state_display()}
+            _("'%(name)s' is %(state)s; a pilot comes before the launch.")
+            % {"name": study.name, "state": study.get_state_display()}
         )
     if study.pilot_of_id is not None:
         raise StudyError(_("'%(name)s' is a pilot itself.") % {"name": study.name})
