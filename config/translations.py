@@ -55,6 +55,10 @@ def collect_texts(root: Path) -> Catalog:
         for line, text, comments, context in texts_in(path):
             place = (str(path.relative_to(root)), line)
             found.add(text, locations=[place], auto_comments=comments, context=context)
+    from config.stage_texts import stage_texts  # here alone: every process imports this module at its start
+
+    for name, words in stage_texts():
+        found.add(words, locations=[(name, 0)])
     return found
 
 
