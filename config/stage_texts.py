@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from workers.stages.configs.effects import KINDS_IN_WORDS
+from workers.stages.configs.effects import KINDS_IN_WORDS, MEANINGS_OF_K
 from workers.stages.configs.presets import PRESETS
 from workers.stages.configs.registry import STAGES
 
@@ -23,5 +23,6 @@ def stage_texts() -> Iterator[tuple[str, str]]:
         yield place, stage.summary
         for setting in fields(stage.config_class):
             yield from ((place, setting.metadata[name]) for name in SAID if setting.metadata.get(name))
-    yield from (("workers/stages/configs/effects.py", words) for words in KINDS_IN_WORDS.values())
+    of_k = (words for pair in MEANINGS_OF_K.values() for words in pair)
+    yield from (("workers/stages/configs/effects.py", words) for words in (*KINDS_IN_WORDS.values(), *of_k))
     yield from (("workers/stages/configs/presets.py", preset.summary) for preset in PRESETS.values())

@@ -123,8 +123,8 @@ class StageForm(forms.Form):
 
     def field_for(self, setting: Field[Any]) -> forms.Field:
         about: dict[str, Any] = {
-            "label": setting.metadata.get("label") or setting.name,
-            "help_text": setting.metadata.get("help", ""),
+            "label": translated(setting.metadata.get("label", "")) or setting.name,
+            "help_text": translated(setting.metadata.get("help", "")),
             "required": setting.default is MISSING,
         }
         if setting.default is not MISSING:
@@ -226,7 +226,7 @@ class StageForm(forms.Form):
             self.fields[name].widget.attrs |= {"hx-get": reverse("run-new")} | FOLLOWS
         if self.stage == TRAINING and "k" in self.fields:
             label, help_text = meaning_of_k(self.cleaned_early(self.initial))
-            self.fields["k"].label, self.fields["k"].help_text = label, help_text
+            self.fields["k"].label, self.fields["k"].help_text = translated(label), translated(help_text)
 
     # what the page shows
 
@@ -317,7 +317,7 @@ class ShownField:
     def __init__(self, form: StageForm, name: str) -> None:
         self.form, self.name = form, name
         self.field = form[name]
-        self.unit = form.about(name).get("unit", "") if name in form.settings else ""
+        self.unit = translated(form.about(name).get("unit", "")) if name in form.settings else ""
 
     @property
     def type(self) -> str:
@@ -371,6 +371,11 @@ def plain_field(kind: str, about: dict[str, Any], *, is_rare: bool) -> forms.Fie
         widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
         return forms.FloatField(**about | {"required": not is_rare, "widget": widget})
     return forms.CharField(**about)
+
+
+def translated(text: str) -> str:
+    """A text of a stage's config, which config/stage_texts.py has collected; an empty one stays empty."""
+    return gettext(text) if text else ""
 
 
 def words(value: Any) -> str:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 ALIGNMENT, EVALUATION, IMPORT = "align-dictionaries", "evaluate-dictionary", "import-dictionary"
 ONLY_PLACE = {"read-feed-forward": ".mlp.hidden"}
 UNTRAINED = "untrained"
+TO_CHOOSE = {
+    "image set": (_("choose an image set"), _("there is no image set yet")),
+    "vision model": (_("choose a vision model"), _("there is no vision model yet")),
+    "dictionary": (_("choose a dictionary"), _("there is no dictionary yet")),
+}
 PLACES = (
     (_("after block"), ""),
     (_("MLP input"), ".mlp.in"),
@@ -67,7 +72,7 @@ def image_set_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     rows = visible_image_sets(form.user)
     choices = [(row.digest, f"{row.name} ({row.n_images:,} images)") for row in rows]
     if form.stage == ALIGNMENT:
-        return forms.ChoiceField(choices=[("", "none: by their directions only"), *choices], **about)
+        return forms.ChoiceField(choices=[("", _("none: by their directions only")), *choices], **about)
     return choice_field(about, choices, "image set")
 
 
@@ -107,7 +112,8 @@ def dictionary_name(row: Dictionary) -> str:
 
 def readout_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     rows = Readout.objects.select_related("vision_model").order_by("vision_model__name", "name")
-    none = "none: the model's own head, if it has one" if form.stage == EVALUATION else "none: no promoted classes"
+    own_head, nothing = _("none: the model's own head, if it has one"), _("none: no promoted classes")
+    none = own_head if form.stage == EVALUATION else nothing
     choices = [("", none)] + [(row.digest, f"{row.vision_model.name}: {row.name}") for row in rows]
     return forms.ChoiceField(choices=choices, **about)
 
@@ -116,12 +122,12 @@ def embeddings_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     from annotation.domain.study_artifacts import artifacts_of_kind
 
     found = artifacts_of_kind("image-embeddings")
-    none = "none: no monosemanticity score" if found else "none yet; the stage embed-images makes them"
+    none = _("none: no monosemanticity score") if found else _("none yet; the stage embed-images makes them")
     return forms.ChoiceField(choices=[("", none), *((one.digest, one.title) for one in found)], **about)
 
 
 def block_pairs_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
-    about["help_text"] = "Cosines of decoder directions between these; all takes time with many latents."
+    about["help_text"] = _("Cosines of decoder directions between these; all takes time with many latents.")
     return forms.ChoiceField(choices=[(name, name) for name in BLOCK_PAIRS], **about)
 
 
@@ -135,7 +141,7 @@ def shared_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Fie
     first, second = found.get(form.chosen("dictionary")), found.get(form.chosen("other"))
     names = hookpoints_compared(first, second) if first and second else []
     if not names:
-        about["help_text"] = "Left empty: all that can be compared. Choose the dictionaries to see which."
+        about["help_text"] = _("Left empty: all that can be compared. Choose the dictionaries to see which.")
     choices = [(name, name) for name in names]
     return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **about)
 
@@ -144,7 +150,7 @@ def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Fiel
     """Those of the chosen model: the residual stream after each block, then inside the MLPs."""
     model = form.vision_model
     if model is None:
-        about["help_text"] = "Choose a vision model first."
+        about["help_text"] = _("Choose a vision model first.")
         return forms.MultipleChoiceField(choices=[], widget=forms.CheckboxSelectMultiple, **about)
     places = [one for one in PLACES if form.stage not in ONLY_PLACE or one[1] == ONLY_PLACE[form.stage]]
     if form.stage == TRAINING and form.kind in TRANSCODERS:
@@ -168,7 +174,7 @@ def model_hookpoints_field(form: StageForm, about: dict[str, Any]) -> forms.Fiel
 def trained_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     """Those of untrained models, one of which a random transformer may be made of."""
     found = [row for row in dictionaries(form) if row.vision_model.source == UNTRAINED]
-    none = "none: the untrained model is made, and for FF-KV read"
+    none = _("none: the untrained model is made, and for FF-KV read")
     return forms.ChoiceField(choices=[("", none), *((row.digest, dictionary_name(row)) for row in found)], **about)
 
 
@@ -193,14 +199,13 @@ def any_precision_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
 def kind_field(form: StageForm, about: dict[str, Any]) -> forms.Field:
     if form.stage == TRAINING:
         return trained_kind_field(about, form.kind)
-    about["help_text"] = "What the dictionary is compared with."
+    about["help_text"] = _("What the dictionary is compared with.")
     return forms.ChoiceField(choices=[(kind, kind.replace("_", " ")) for kind in CONTROL_KINDS], **about)
 
 
 def choice_field(about: dict[str, Any], choices: list[tuple[str, str]], noun: str) -> forms.Field:
-    article = "an" if noun[0] in "aeiou" else "a"
-    empty = f"choose {article} {noun}" if choices else f"there is no {noun} yet"
-    return forms.ChoiceField(choices=[("", empty), *choices], **about)
+    choose, none_yet = TO_CHOOSE[noun]
+    return forms.ChoiceField(choices=[("", choose if choices else none_yet), *choices], **about)
 
 
 def training_preset_field(form: StageForm, about: dict[str, Any]) -> forms.Field:

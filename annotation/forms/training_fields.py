@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotation.domain.run_limits import model_facts
@@ -45,7 +46,7 @@ class LinesField(forms.CharField):
 
 
 def trained_kind_field(about: dict[str, Any], chosen: str) -> forms.Field:
-    about["help_text"] = KINDS_IN_WORDS.get(chosen, "")
+    about["help_text"] = _(KINDS_IN_WORDS[chosen]) if chosen in KINDS_IN_WORDS else ""
     return forms.ChoiceField(choices=[(kind, KIND_NAMES[kind]) for kind in TRAINED_KINDS], **about)
 
 
@@ -53,7 +54,10 @@ def preset_field(about: dict[str, Any], model: VisionModel | None, chosen: str) 
     """Those that fit the model; one that was chosen stays in sight, and is refused with the model it is for."""
     fitting = fitting_presets(model_facts(model)) if model else list(PRESETS)
     others = [name for name in PRESETS if name not in fitting]
-    choices = [("", _("none: the settings below")), *((name, f"{name}: {PRESETS[name].summary}") for name in fitting)]
+    choices = [
+        ("", _("none: the settings below")),
+        *((name, f"{name}: {gettext(PRESETS[name].summary)}") for name in fitting),
+    ]
     if chosen in others:
         choices.append((chosen, _("%(preset)s: not for this model") % {"preset": chosen}))
     if model and others:

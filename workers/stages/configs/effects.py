@@ -49,6 +49,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
              "ReLU coders are trained without AuxK"),
         Rule("has_free_rows", ("kind", "variants"), lambda one: one["kind"] not in TRANSCODERS,
              "the decoder rows of transcoders are free already"),
+        Rule("has_free_rows", ("kind", "variants"), lambda one: one["kind"] not in TRANSCODERS,
+             "the rows of a transcoder are free in any case"),
         Rule("n_latents", ("n_latents_each", "preset", "variants"), lambda one: not one["n_latents_each"],
              "n_latents_each says it for every hookpoint"),
         Rule("k", ("k_each", "preset", "variants"), lambda one: not one["k_each"],
@@ -127,19 +129,22 @@ KINDS_IN_WORDS = {
 }
 
 
+MEANINGS_OF_K = {  # by what decides how many latents are active: a label and a line of help
+    "steered": ("L0 aimed at", "The penalty is steered until L0 is near it."),
+    "weighed": ("L0 at the start", "Thresholds begin there; then the penalty decides."),
+    "batch_topk": ("k", "How many latents are active in the mean of a batch."),
+    "abs_topk": ("k", "How many latents are active, of either sign."),
+    "topk": ("k", "How many latents are active at most."),
+}
+
+
 def meaning_of_k(values: Values) -> tuple[str, str]:
-    """What k is for the kind and activation chosen in a training: a label and a line of help."""
+    """What k is for the kind and activation chosen in a training."""
     one = settled(TRAINING, values)
     activation = activation_of(one)
     if activation in PENALIZED:
-        if one["sparsity_weight"]:
-            return "L0 at the start", "Thresholds begin there; then the penalty decides."
-        return "L0 aimed at", "The penalty is steered until L0 is near it."
-    if activation == "batch_topk":
-        return "k", "How many latents are active in the mean of a batch."
-    if activation == "abs_topk":
-        return "k", "How many latents are active, of either sign."
-    return "k", "How many latents are active at most."
+        return MEANINGS_OF_K["weighed" if one["sparsity_weight"] else "steered"]
+    return MEANINGS_OF_K.get(activation, MEANINGS_OF_K["topk"])
 
 
 def defaults(stage: str) -> dict[str, Any]:
