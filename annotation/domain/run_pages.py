@@ -149,7 +149,7 @@ class Setting(NamedTuple):
 
 def shown_config(run: Run) -> list[Setting]:
     stage = STAGES.get(run.stage)
-    labels = {f.name: f.metadata.get("label", f.name) for f in fields(stage.config_class)} if stage else {}
+    labels = {f.name: gettext(f.metadata.get("label", f.name)) for f in fields(stage.config_class)} if stage else {}
     names = artifact_names(run.parents)
     return [
         Setting(labels.get(name, name), shown_value(value, names), shown_value(value, {}))
