@@ -85,7 +85,7 @@ def run_new(request: HttpRequest) -> HttpResponse:
     if not stage:
         return render(request, "annotation/runs/stages.html", {"stages": STARTABLE.values()})
     if stage not in STARTABLE:
-        raise Http404(f"There is no stage '{stage}' that is started here.")
+        raise Http404(_("There is no stage '%(stage)s' that is started here.") % {"stage": stage})
     form = filled_form(request, stage, origin)
     run = started_run(request, form, origin) if form.is_bound else None
     if run is not None:

@@ -49,8 +49,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
              "ReLU coders are trained without AuxK"),
         Rule("has_free_rows", ("kind", "variants"), lambda one: one["kind"] not in TRANSCODERS,
              "the decoder rows of transcoders are free already"),
-        Rule("has_free_rows", ("kind", "variants"), lambda one: one["kind"] not in TRANSCODERS,
-             "the rows of a transcoder are free in any case"),
         Rule("n_latents", ("n_latents_each", "preset", "variants"), lambda one: not one["n_latents_each"],
              "n_latents_each says it for every hookpoint"),
         Rule("k", ("k_each", "preset", "variants"), lambda one: not one["k_each"],
