@@ -31,7 +31,6 @@ class Notice(NamedTuple):
     """An answer to one's own remark."""
 
     reply_id: int
-    item_id: int
     remark: str
     reply: str
     at: datetime
@@ -122,7 +121,7 @@ def replies_to(participation: Participation) -> QuerySet[Reply]:
 
 def notices(participation: Participation) -> list[Notice]:
     rows = replies_to(participation).select_related("remark").order_by("id")[:MOST_NOTICES]
-    return [Notice(row.pk, row.remark.item_id, row.remark.text, row.text, row.at) for row in rows]
+    return [Notice(row.pk, row.remark.text, row.text, row.at) for row in rows]
 
 
 def mark_seen(*, participation: Participation, reply_ids: Iterable[int]) -> int:

@@ -114,13 +114,7 @@ def work_notices(participation: Participation, body: dict[str, Any]) -> dict[str
         mark_seen(participation=participation, reply_ids=seen)
     return {
         "notices": [
-            {
-                "id": one.reply_id,
-                "item": one.item_id,
-                "remark": one.remark,
-                "reply": one.reply,
-                "at": one.at.isoformat(),
-            }
+            {"id": one.reply_id, "remark": one.remark, "reply": one.reply, "at": one.at.isoformat()}
             for one in notices(participation)
         ]
     }

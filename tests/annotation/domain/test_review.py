@@ -256,6 +256,7 @@ def test_remarks_are_answered_resolved_and_read(small: SmallStudy, reviewer: Cli
     client.force_login(small.people[0])
     (notice,) = client.get("/work/first/notices").json()["notices"]
     assert (notice["remark"], notice["reply"]) == ("Is this one broken?", "It is fine.")
+    assert set(notice) == {"id", "remark", "reply", "at"}  # nothing of the item's row
     seen = client.post("/work/first/notices", json.dumps({"seen": [notice["id"]]}), content_type="application/json")
     assert seen.json() == {"notices": []}
 
