@@ -165,6 +165,20 @@ def test_the_poles_of_a_latent_lead_to_each_other(client: Client, catalog: Catal
     assert link in client.get(f"/features/{negative.pk}/").content.decode()
 
 
+def test_a_pole_says_which_side_of_zero_its_numbers_are_of(client: Client, catalog: Catalog) -> None:
+    positive, negative = Feature.objects.order_by("id")[:2]
+    of_both = ["it fires where the latent lies below zero", "what lies below zero is a feature of its own"]
+
+    def said(feature: Feature) -> list[bool]:
+        page = client.get(f"/features/{feature.pk}/").content.decode()
+        return [sentence in page for sentence in of_both]
+
+    assert said(positive) == [False, False]
+    Feature.objects.filter(pk=negative.pk).update(latent=positive.latent, hookpoint=positive.hookpoint, pole=-1)
+    assert said(positive) == [False, True]
+    assert said(negative) == [True, False]
+
+
 @pytest.mark.parametrize(
     ("query", "poles"), [("", [1, -1] * 14), ("?pole=positive", [1] * 14), ("?pole=negative", [-1] * 14)]
 )
