@@ -16,6 +16,7 @@ from analysis.domain.pilot import report_of_pilot
 from analysis.statistics.components import Components
 from analysis.statistics.half_widths import expected_half_width, share_components
 from annotation.domain.sampling import SamplePreview
+from annotation.domain.setting_words import share_words
 from annotation.domain.study_checklist import SECONDS_PER_JUDGEMENT, Estimate, launch_estimate, try_sample
 from annotation.models import Condition, Study
 
@@ -141,6 +142,6 @@ def advice_on(assumed: Assumptions, overlap: float, rows: list[PlanRow]) -> list
     if widest > 0.15:
         found.append(
             _("The widest group will be known to ±%(widest)s: ask for more features, or compare fewer groups.")
-            % {"widest": f"{widest:.2f}"}
+            % {"widest": share_words(widest)}
         )
     return found

@@ -19,7 +19,7 @@ DEFAULT_CATEGORIES = (
 )  # fmt: skip
 DEFAULT_CONSENT = (
     "You will look at pictures and say what they have in common. Your answers are stored under a pseudonym, with the "
-    "time you took, and used for research. You may stop at any time; answers already given are kept."
+    "time you took, and used for research. You may stop at any time."
 )
 
 

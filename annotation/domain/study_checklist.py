@@ -13,6 +13,7 @@ from annotation.domain.launch_problems import asks_category, control_problems, p
 from annotation.domain.planning_items import NOTHING_SHARED, Shares
 from annotation.domain.protocols import OptionError, options_of, protocol_of
 from annotation.domain.sampling import SamplePreview, SamplingError
+from annotation.domain.setting_words import share_words
 from annotation.domain.studies import N_PRACTICE
 from annotation.domain.study_samples import study_sample
 from annotation.models import ReferenceItem, Study
@@ -129,20 +130,15 @@ def reference_checks(study: Study) -> list[Check]:
     }
     if not wants_accepted(study):
         practice += gettext("; what is right follows from the stimulus")
+    gold = gettext("%(n)s of your own") % {"n": n_gold} if n_gold else gold_words(study)
     return [
         Check(gettext("Practice items"), n_practice >= N_PRACTICE, True, practice, "study-reference"),
-        Check(
-            gettext("Gold items"),
-            n_gold > 0,
-            False,
-            gettext("%(n_gold)s of your own; %(words)s") % {"n_gold": n_gold, "words": gold_words(study)},
-            "study-reference",
-        ),
+        Check(gettext("Gold items"), n_gold > 0, False, gold, "study-reference"),
     ]
 
 
 def gold_words(study: Study) -> str:
-    """What stands in for gold that is missing."""
+    """What it means to have none."""
     if study.protocol in NOTHING_SHARED:
         return gettext("without any, only catch items that show nothing in common tell who looks")
     if study.protocol == "two-alternative":
@@ -154,7 +150,7 @@ def control_words(study: Study) -> str:
     if study.control_share <= 0:
         return gettext("none: nothing to compare the features with")
     return gettext("%(control_share)s of features and controls, blind") % {
-        "control_share": f"{study.control_share:.0%}"
+        "control_share": share_words(study.control_share)
     }
 
 

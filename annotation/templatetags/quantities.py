@@ -30,6 +30,14 @@ def one_in(share: float | None) -> str:
 
 
 @register.filter
+def work_time(hours: float) -> str:
+    """0.29 → '17 min', 3.5 → '3.5 h': whole minutes below two hours."""
+    if hours < 2:
+        return _("%(n)s min") % {"n": max(1, round(60 * hours)) if hours > 0 else 0}
+    return _("%(n)s h") % {"n": f"{hours:,.1f}"}
+
+
+@register.filter
 def fixed3(value: float | None) -> str:
     """Three decimals, for columns of shares; an absent value is a dash."""
     return "–" if value is None else f"{value:.3f}".replace("-", "−")

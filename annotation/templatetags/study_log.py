@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
 from django import template
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
@@ -52,6 +56,32 @@ SENTENCES = {
     "answers withdrawn": _("%(n_answers)s answers taken back by %(code)s"),
     "image hidden": _("An image hidden, and with it %(n_items)s items"),
     "role given": _("%(username)s is now %(role)s here"),
+    "created": _("Created"),
+    "copied": _("Copied"),
+    "pilot made": _("Pilot made"),
+    "settings changed": _("Settings changed"),
+    "categories changed": _("Categories changed"),
+    "pre-registration written": _("Pre-registration written"),
+    "pre-registration removed": _("Pre-registration removed"),
+    "version": _("Version"),
+    "paused": _("Paused"),
+    "resumed": _("Resumed"),
+    "closed": _("Closed"),
+    "term added": _("Term added"),
+    "term renamed": _("Term renamed"),
+    "synonym added": _("Synonym added"),
+    "terms merged": _("Terms merged"),
+    "merge undone": _("Merge undone"),
+    "vocabulary mode": _("Vocabulary mode"),
+    "terms imported": _("Terms imported"),
+    "practice item added": _("Practice item added"),
+    "practice item changed": _("Practice item changed"),
+    "practice item removed": _("Practice item removed"),
+    "practice items reordered": _("Practice items reordered"),
+    "gold item added": _("Gold item added"),
+    "gold item changed": _("Gold item changed"),
+    "gold item removed": _("Gold item removed"),
+    "gold items reordered": _("Gold items reordered"),
 }
 
 
@@ -65,6 +95,28 @@ def event_sentence(event: StudyEvent) -> str:
         }
     except KeyError:  # an event whose detail lacks these names
         return gettext(words)
+
+
+class LogLine(NamedTuple):
+    """What happened, so many times in a row, last at this moment."""
+
+    at: datetime
+    sentence: str
+    username: str
+    n: int
+
+
+@register.filter
+def log_lines(events: Iterable[StudyEvent]) -> list[LogLine]:
+    """The events from the last on; the same done again and again by one person is one line."""
+    lines: list[LogLine] = []
+    for event in events:
+        sentence, username = event_sentence(event), event.user.username if event.user else ""
+        if lines and lines[-1][1:3] == (sentence, username):
+            lines[-1] = lines[-1]._replace(n=lines[-1].n + 1)
+        else:
+            lines.append(LogLine(event.at, sentence, username, 1))
+    return lines
 
 
 def worded(name: str, value: object) -> str:

@@ -335,7 +335,7 @@ def test_launch_freezes_opens_and_shows_the_link(launchable: Launchable, researc
     estimate = researcher.get(f"{address}launch/").context["estimate"]
     assert researcher.post(f"{address}launch/")["Location"] == address
     assert "Freezing what people will see" in researcher.get(address).content.decode()
-    assert b"of" in researcher.get(f"{address}progress/").content
+    assert "Beginning…".encode() in researcher.get(f"{address}progress/").content
     finish_run(Run.objects.get())
     assert researcher.get(f"{address}progress/")["HX-Refresh"] == "true"
     study = Study.objects.get(pk=launchable.study.pk)

@@ -105,6 +105,7 @@ export class Outbox extends EventTarget {
 
   async #sendAll() {
     await this.#read();
+    if (!this.waiting.length) this.#settle(null); // another tab may have sent them
     for (let letter = this.waiting[0]; letter; letter = this.waiting[0]) {
       if (!(await this.#sendOne(letter))) return;
     }
