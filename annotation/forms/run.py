@@ -46,6 +46,7 @@ FOLLOWS = {  # parts of the page that a deciding choice changes
     "hx-swap": "outerHTML",
     "hx-sync": "closest form:replace",
 }
+WHILE_WRITING = {"hx-trigger": "input changed delay:500ms consume"}  # at `change` somebody writes in the next field
 SHORT_SELECTS = ("image_set", "vision_model", "kind", "format", "block_pairs", "precision", "activation", "poles",
                  "selection", "scaling")  # fmt: skip
 PARENT_CHOICES = ("dictionary", "other", "image_set")  # of an alignment, which decide about its hookpoints
@@ -222,8 +223,12 @@ class StageForm(forms.Form):
 
     def tell_what_follows(self) -> None:
         followed = deciding(self.stage) | set(FOLLOWED) | (set(PARENT_CHOICES) if "other" in self.fields else set())
+        if self.stage == TRAINING:
+            followed.add("sparsity_weight")  # k means something else with it
         for name in followed & set(self.fields):
-            self.fields[name].widget.attrs |= {"hx-get": reverse("run-new")} | FOLLOWS
+            is_chosen = isinstance(self.fields[name], forms.ChoiceField)
+            when = {} if is_chosen else WHILE_WRITING
+            self.fields[name].widget.attrs |= {"hx-get": reverse("run-new")} | FOLLOWS | when
         if self.stage == TRAINING and "k" in self.fields:
             label, help_text = meaning_of_k(self.cleaned_early(self.initial))
             self.fields["k"].label, self.fields["k"].help_text = translated(label), translated(help_text)
@@ -239,7 +244,7 @@ class StageForm(forms.Form):
 
     def is_unfolded(self) -> bool:
         """Whether something folded away is wrong, or not as usual."""
-        return any(one.field.errors or words(one.field.value()) != one.usual_text for one in self.seldom())
+        return any(one.field.errors or not one.is_usual for one in self.seldom())
 
     def carried(self) -> list[tuple[str, Any]]:
         """The hidden inputs: what was shown, and what is kept aside."""
@@ -335,9 +340,10 @@ class ShownField:
         return self.name in self.form.left
 
     @property
-    def usual_text(self) -> str:
-        """A setting's default as its field shows it and sends it; an empty list of numbers is an empty text there."""
-        return words(self.field.field.prepare_value(self.field.field.initial))
+    def is_usual(self) -> bool:
+        """Whether it is the default, as its field shows it; an empty list of numbers is an empty text there."""
+        value, initial = self.field.value(), self.field.field.prepare_value(self.field.field.initial)
+        return bool(value) == bool(initial) if self.type == "box" else words(value) == words(initial)
 
     @property
     def default(self) -> str:

@@ -126,6 +126,7 @@ def test_without_a_script_a_changed_kind_is_shown_before_it_is_started(client: C
     response = started(client, form, kind="jumprelu_sae")
     assert Run.objects.count() == 0
     assert "A choice was changed" in response.content.decode()
+    assert '<details class="run-seldom">' in response.content.decode()  # nothing in it is unusual
     follows = form_in(response)
     assert "sparsity_weight" in names(follows)
     asked = started(client, follows, refresh="1", k="9")
