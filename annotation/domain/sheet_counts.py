@@ -1,7 +1,8 @@
 """On how many patches a feature is active at each place of its sheet of images: what a control is matched by.
 
 A sheet is the 8 strongest images, then 8 of the lower ranges, the stronger ranges first; what these lack, images of the
-strongest range give, last of all those whose patch is on the sheet (workers/stimuli/sheets.py shows the same).
+strongest range give, last of all those whose patch is on the sheet; images on which only prefix tokens are active give
+way to those with a patch (workers/stimuli/sheets.py shows the same).
 """
 
 from __future__ import annotations
@@ -77,11 +78,13 @@ def counted(path: Path) -> dict[str, Any]:
 def sheet_counts(row: Callable[[str], Any]) -> Counts:
     """Active patches at each place of one sheet; `row(name)` gives the feature's row of a table."""
     top = ranked(row("top_image"), row("top_value"), row("top_count"))
+    is_lit = sum(count > 0 for *_, count in top) >= N_TOP
+    top = [one for one in top if not is_lit or one[-1]]
     shown = {image for image, _, _ in top[:N_TOP]}
     chosen: list[Ranked] = []
     spare: list[Ranked] = []
     parts = (row(f"range_{part}") for part in ("image", "value", "count"))
-    ranges = [ranked(*band) for band in zip(*parts, strict=True)]
+    ranges = [[one for one in ranked(*band) if not is_lit or one[-1]] for band in zip(*parts, strict=True)]
     for band, wanted in LOWER_RANGES:
         if band < len(ranges):
             fresh = [one for one in ranges[band] if one[0] not in shown]

@@ -21,6 +21,7 @@ from annotation.domain.controls import (
 from annotation.domain.sampling import Drawn, Stratum
 from annotation.domain.sheet_counts import Counts, is_enough, repeats, sheet_counts, shortfall
 from annotation.models import Dictionary
+from workers.stimuli.sheets import read_sheet
 
 REFS = {number: FeatureRef(number, 1, "blocks.0", 0.1 + number / 100) for number in range(40)}
 CONTROLS = [FeatureRef(100 + number, 2, "blocks.0", 0.05 + number / 50) for number in range(12)]
@@ -172,3 +173,24 @@ def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower
         (0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 20, 21, 22),
         tuple(range(10)),
     )
+
+
+def test_the_counts_are_those_of_the_sheet_that_is_shown() -> None:
+    """Of the same exemplars, images that only prefix tokens are active on among them."""
+    rng = np.random.default_rng(3)
+    for n_lit in (4, 14, 24):
+        maps = rng.integers(1, 255, (24, 16)).astype(np.uint8) * (rng.random((24, 16)) < 0.4)
+        maps[:, 0] = 9
+        maps[rng.permutation(24)[n_lit:]] = 0
+        ranges = rng.integers(1, 255, (4, 4, 16)).astype(np.uint8) * (rng.random((4, 4, 1)) < 0.7)
+        tensors = {
+            "maximum": np.float32(30), "top_image": np.arange(24), "top_value": 30.0 - np.arange(24), "top_map": maps,
+            "top_patch": np.where(maps.any(axis=1), 0, -1), "range_image": np.arange(20, 36).reshape(4, 4),
+            "range_value": 6.0 - np.arange(16).reshape(4, 4) / 4, "range_map": ranges,
+        }  # fmt: skip
+        counts = {f"{kind}_count": (tensors[f"{kind}_map"] > 0).sum(axis=-1) for kind in ("top", "range")}
+        found = sheet_counts(lambda name, named=tensors | counts: named[name])
+        shown = read_sheet(lambda name, latent, named=tensors: named[name], 0)
+        assert found.images == tuple(np.count_nonzero(place.map) for place in shown.images)
+        assert found.shown == tuple(place.image for place in shown.images)
+        assert found.cropped == tuple(patch.image for patch in shown.patches)

@@ -82,26 +82,37 @@ def image_place(cell: SheetCell, sheets: Sheets) -> ImagePlace | None:
 def read_sheet(tensors: Tensors, latent: int) -> Sheet:
     """The sheet of a latent; `tensors(name, latent)` gives the latent's row of one tensor of the exemplars.
 
-    Where an image's maximum sits on a prefix token, its strongest patch stands in: sheets do not differ in length.
+    Where an image's maximum sits on a prefix token, its strongest patch stands in: sheets do not differ in length. An
+    image on which only prefix tokens are active, so that nothing on it lights up, gives way to the others.
     """
     maximum = float(tensors("maximum", latent)) or 1.0
     top = list(zip(*(tensors(f"top_{part}", latent) for part in ("image", "value", "patch", "map")), strict=True))
     top = [row for row in top if row[0] >= 0]
+    is_lit = has_enough_to_see([row[-1] for row in top])
+    top = [row for row in top if not is_lit or np.any(row[-1])]
     patches = [
         PatchPlace(int(image), int(np.argmax(patch_map)) if patch < 0 else int(patch))
         for image, _, patch, patch_map in top
         if patch >= 0 or np.any(patch_map)
     ][:N_PATCHES]
     ranked = [(image, value, patch_map) for image, value, _, patch_map in top]
-    rows = ranked[:N_TOP_IMAGES] + lower_images(tensors, latent, ranked)
+    rows = ranked[:N_TOP_IMAGES] + lower_images(tensors, latent, ranked, is_lit=is_lit)
     images = [ImagePlace(int(image), np.asarray(m, np.uint8), float(value) / maximum) for image, value, m in rows]
     return Sheet(patches, images)
 
 
-def lower_images(tensors: Tensors, latent: int, ranked: Sequence[Row]) -> list[Row]:
+def has_enough_to_see(maps: Sequence[NDArray[np.uint8]]) -> bool:
+    """Whether images with an active patch fill the strongest places."""
+    return sum(bool(np.any(one)) for one in maps) >= N_TOP_IMAGES
+
+
+def lower_images(tensors: Tensors, latent: int, ranked: Sequence[Row], *, is_lit: bool) -> list[Row]:
     """Images of the lower ranges, none shown twice; what a range lacks, the others give, then stronger images."""
     images, values, maps = (tensors(f"range_{part}", latent) for part in ("image", "value", "map"))
-    ranges = [list(zip(*band, strict=True)) for band in zip(images, values, maps, strict=True)]
+    ranges = [
+        [row for row in zip(*band, strict=True) if not is_lit or np.any(row[-1])]
+        for band in zip(images, values, maps, strict=True)
+    ]
     shown = {int(row[0]) for row in ranked[:N_TOP_IMAGES]}
     chosen: list[Row] = []
     spare: list[Row] = []

@@ -179,6 +179,28 @@ def test_a_sheet_has_patches_top_images_and_lower_images() -> None:
     assert [place.value for place in found.images] == sorted((p.value for p in found.images), reverse=True)
 
 
+def dark(rows: dict[str, Any], top: list[int], ranges: list[tuple[int, int]]) -> dict[str, Any]:
+    """The rows with these images active on prefix tokens alone."""
+    rows["top_map"][top] = 0
+    rows["top_patch"][top] = -1
+    for band, place in ranges:
+        rows["range_map"][band, place], rows["range_patch"][band, place] = 0, -1
+    return rows
+
+
+def test_an_image_on_which_nothing_lights_up_gives_way_to_one_with_a_patch() -> None:
+    found = read_sheet(tensors(dark(exemplar_rows(n_top=24), [2, 5], [(1, 0), (3, 1)])), 0)
+    lit = [0, 1, 3, 4, 6, 7, 8, 9]
+    assert [place.image for place in found.images] == [*lit, 105, 106, 107, 108, 109, 110, 112, 114]
+    assert [patch.image for patch in found.patches] == [*lit, *range(10, 18)]
+
+
+def test_a_feature_of_prefix_tokens_keeps_its_images_though_nothing_lights_up() -> None:
+    found = read_sheet(tensors(dark(exemplar_rows(), list(range(7, 24)), [(1, 0)])), 0)
+    assert [place.image for place in found.images] == [*range(8), 104, 105, 106, 108, 109, 110, 112, 113]
+    assert [patch.image for patch in found.patches] == list(range(7))
+
+
 def test_what_the_lower_ranges_lack_stronger_images_give() -> None:
     found = read_sheet(tensors(exemplar_rows(n_range=1)), 0)
     assert sorted(place.image for place in found.images) == [*range(8), 8, 9, 10, 11, 100, 104, 108, 112]

@@ -82,7 +82,7 @@ STAGES: dict[str, Stage] = {
             "latents",
             revision=3,
         ),
-        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 4),
+        Stage("freeze-stimuli", FreezeStimuliConfig, "cpu", "workers.stages.freeze_stimuli", "stimuli", False, 5),
     )
 }
 
