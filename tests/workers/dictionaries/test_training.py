@@ -146,8 +146,7 @@ def test_free_rows_begin_small_and_take_adams_steps_as_they_are() -> None:
     adam = torch.optim.Adam(weights, lr=CONFIG.learning_rate)
     for step, batch in enumerate(planted_batches(3)):
         tokens = training.normalized(batch)[0]
-        dead = torch.zeros(N_LATENTS, dtype=torch.bool)
-        loss = plain_loss(oracle, tokens, tokens, lambda _, dead=dead: dead, Objective())
+        loss = plain_loss(oracle, tokens, tokens, torch.zeros_like, Objective("topk", AuxK(0.0, 1)))
         adam.zero_grad()
         loss.reconstruction.backward()  # type: ignore[no-untyped-call]
         adam.param_groups[0]["lr"] = CONFIG.rate_at(step)
