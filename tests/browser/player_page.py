@@ -8,6 +8,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 
 from annotation.demo.keyboard import key_of, key_rows, press_answer
+from annotation.domain.row_numbers import numbers_of
 from annotation.models import Annotation, Study, User
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ def open_player(page: Page, user: User, study: Study, url: str) -> None:
 
 def shown(page: Page) -> str | None:
     return page.get_attribute("body", "data-shown")
+
+
+def shown_item(page: Page, study: Study) -> int:
+    """The id of the item in front, which the page itself does not know."""
+    return numbers_of(study).items.row_id(int(shown(page) or 0))
 
 
 def answer(page: Page, patches: str = "4", images: str = "e", label: str = "") -> None:

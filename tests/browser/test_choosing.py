@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation.models import Annotation, Category, Item, Study, User
-from tests.browser.player_page import answer, n_answers, open_player, shown, sign_in
+from tests.browser.player_page import answer, n_answers, open_player, shown, shown_item, sign_in
 from tests.factories import OpenStudy, make_annotator
 from tests.protocol_studies import ProtocolStudy, make_protocol_study
 from tests.servers import poll
@@ -38,12 +38,12 @@ def wait_for_next(page: Page, before: str | None) -> None:
 
 
 def test_a_click_on_a_picture_answers_and_goes_on(opened: Callable[..., ProtocolStudy], laptop: Page) -> None:
-    opened("intruder")
-    first = shown(laptop)
+    made = opened("intruder")
+    first, item = shown(laptop), shown_item(laptop, made.study)
     laptop.click('[data-cell="candidates/3"]')
     wait_for_next(laptop, first)
     poll(lambda: n_answers() == 1, "the answer stored")
-    assert (str(Annotation.objects.get().item_id), Annotation.objects.get().payload) == (first, {"intruder": 3})
+    assert (Annotation.objects.get().item_id, Annotation.objects.get().payload) == (item, {"intruder": 3})
 
 
 def test_a_double_click_enlarges_and_answers_nothing(opened: Callable[..., ProtocolStudy], laptop: Page) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from annotation.models import Annotation, Category, Participation, Slot, Study
-from tests.browser.player_page import answer, n_answers, open_player, shown
+from tests.browser.player_page import answer, n_answers, open_player, shown, shown_item
 from tests.factories import OpenStudy, make_annotator
 from tests.protocol_studies import make_protocol_study
 from tests.servers import poll
@@ -81,7 +81,7 @@ def test_an_answer_whose_lease_ran_out_offline_is_kept_as_an_extra(
 ) -> None:
     open_player(laptop, make_annotator(open_study.study), open_study.study, str(live_server))
     laptop.wait_for_load_state("networkidle")
-    first = int(shown(laptop) or 0)
+    first = shown_item(laptop, open_study.study)
     laptop.context.set_offline(True)
     answer(laptop)
     bob = make_annotator(open_study.study, "bob")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotation.models import Annotation, ImageReport, Participation, PracticeAnswer, Remark, Slot, Study, Term
-from tests.browser.player_page import answer, n_answers, open_player, shown, sign_in
+from tests.browser.player_page import answer, n_answers, open_player, shown, shown_item, sign_in
 from tests.factories import OpenStudy, make_annotator
 from tests.servers import poll
 
@@ -112,7 +112,7 @@ def test_backspace_goes_back_and_a_changed_answer_is_a_revision(
     open_study: OpenStudy, laptop: Page, live_server: object
 ) -> None:
     open_player(laptop, make_annotator(open_study.study), open_study.study, str(live_server))
-    first = shown(laptop)
+    first, item = shown(laptop), shown_item(laptop, open_study.study)
     answer(laptop, "1", "q")
     answer(laptop, "2", "w")
     third = shown(laptop)
@@ -129,7 +129,7 @@ def test_backspace_goes_back_and_a_changed_answer_is_a_revision(
     assert laptop.locator("[data-question=patch_rating] [aria-checked=true]").inner_text().startswith("mostly")
     poll(lambda: n_answers() == 3, "two answers and a revision")
     revision = Annotation.objects.get(revision_of__isnull=False)
-    assert (str(revision.item_id), revision.patch_rating, revision.image_rating) == (first, 4, 4)
+    assert (revision.item_id, revision.patch_rating, revision.image_rating) == (item, 4, 4)
     assert Annotation.objects.filter(is_current=True).count() == 2
 
 

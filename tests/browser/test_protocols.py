@@ -11,7 +11,7 @@ import pytest
 from annotation.domain.protocols import options_of, protocol_of, questions_of, validate
 from annotation.domain.simulated_judgements import Skill, judge_payload
 from annotation.models import Annotation, Item
-from tests.browser.player_page import open_player, press_answer, shown
+from tests.browser.player_page import open_player, press_answer, shown, shown_item
 from tests.factories import CATEGORIES, make_annotator
 from tests.protocol_studies import BUILDERS, ProtocolStudy, make_protocol_study
 from tests.servers import poll
@@ -30,14 +30,14 @@ def fill(page: Page, made: ProtocolStudy, skill: Skill) -> dict[int, dict[str, A
     protocol, options = protocol_of(made.study), options_of(made.study)
     rng, decided = random.Random(7), {}
     for n_left in range(len(made.items), 0, -1):
-        item = Item.objects.get(pk=int(shown(page) or 0))
+        before, item = shown(page), Item.objects.get(pk=shown_item(page, made.study))
         payload = judge_payload(protocol, options, item, skill, rng, categories=NAMES)
         decided[item.pk] = validate(questions_of(made.study), payload, categories=NAMES)
         press_answer(page, payload, config["questions"])
         if not config["submits_at_once"]:
             page.keyboard.press("Enter")
         over = "document.body.dataset.state !== 'showing'" if n_left == 1 else "document.body.dataset.shown !== before"
-        page.wait_for_function(f"before => {over}", arg=str(item.pk))
+        page.wait_for_function(f"before => {over}", arg=before)
     return decided
 
 

@@ -65,11 +65,11 @@ def test_one_sees_ones_own_figures_and_nobody_elses(open_study: OpenStudy, lapto
     for place, item in enumerate(open_study.items[-5:]):
         first.pk, first.uuid, first.item, first.slot, first.is_gold_right = None, uuid.uuid4(), item, None, place > 0
         first.save(force_insert=True)
-    Participation.objects.filter(user=ada).update(n_gold=5, n_gold_right=4)
+    Participation.objects.filter(user=ada).update(n_done=10, n_gold=5, n_gold_right=4)
     laptop.keyboard.press("?")
     laptop.keyboard.press("?")
     laptop.wait_for_selector("#own:has-text('80 percent')")
-    assert laptop.inner_text("#own p") == "Answered so far: 1. Of 5 with a known answer you had 80 percent right."
+    assert laptop.inner_text("#own p") == "Answered so far: 10. Of 5 with a known answer you had 80 percent right."
 
 
 def test_an_answer_to_a_remark_is_told_once(open_study: OpenStudy, laptop: Page, live_server: object) -> None:
