@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 
 from analysis.statistics.figures import Figure
 
-LABEL_WIDTH, PLOT_WIDTH, RIGHT = 225, 320, 20
+LABEL_WIDTH, PLOT_WIDTH, RIGHT = 240, 320, 20
 ROW_PADDING, SERIES_STEP, TOP, BOTTOM = 12, 16, 12, 40
 BAR_STEP, BAR_HEIGHT, COUNT_WIDTH = 24, 14, 60
 MARKERS = ("circle", "square", "diamond", "triangle")

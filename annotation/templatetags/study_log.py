@@ -63,7 +63,7 @@ SENTENCES = {
     "categories changed": _("Categories changed"),
     "pre-registration written": _("Pre-registration written"),
     "pre-registration removed": _("Pre-registration removed"),
-    "version": _("Version"),
+    "version": _("Version %(version)s: %(reason)s"),
     "paused": _("Paused"),
     "resumed": _("Resumed"),
     "closed": _("Closed"),
@@ -123,4 +123,6 @@ def worded(name: str, value: object) -> str:
     """Counts with their thousands set apart, shares as percent."""
     if name == "half_width" and isinstance(value, float):
         return share_words(value)
+    if name == "role":
+        return gettext(str(value))
     return f"{value:,}" if name.startswith("n_") and isinstance(value, int) else str(value)

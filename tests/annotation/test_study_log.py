@@ -23,6 +23,7 @@ from annotation.templatetags.study_log import event_sentence
             {"half_width": 0.05, "n_judgements": 48},
             "Paused itself after 48 judgements: the interval of its main quantity is within 5 % on either side",
         ),
+        ("version", {"version": "1.1", "level": "minor", "reason": "Shorter"}, "Version 1.1: Shorter"),
         ("opened", {}, "Opened"),
         ("a {strange} kind", {}, "A {strange} kind"),
     ],
