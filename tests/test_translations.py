@@ -16,6 +16,7 @@ from django.utils import translation
 from annotation.domain.crowd_money import money
 from annotation.models import Participation, Study
 from config.translations import PO_PATH, broken_in, collect_texts, merged, missing_from
+from config.unmarked import unmarked_in, unmarked_lines
 from tests.factories import make_annotator, make_open_study
 
 GERMAN = settings.LOCALE_SOURCES / PO_PATH.format(language="de")
@@ -55,6 +56,25 @@ def test_nothing_in_the_catalogue_has_gone_from_the_code() -> None:
     with GERMAN.open("rb") as file:
         kept = {str(message.id) for message in read_po(file) if message.id}
     assert sorted(kept - {str(message.id) for message in german()}) == []
+
+
+def test_every_sentence_of_an_exception_or_a_message_is_marked() -> None:
+    assert unmarked_in(settings.BASE_DIR) == []
+
+
+def test_a_sentence_without_a_mark_is_found_wherever_it_stands() -> None:
+    source = """
+raise StudyError("Give the cohort a name.")
+raise StudyError(_("Give the cohort a name."))
+raise Http404(f"There is no study '{slug}'.")
+messages.success(request, _("Done for now.") if n else "Nothing was done.")
+form.add_error(None, "Correct these fields." % {})
+raise ValueError("a width below zero")
+logger.error("the worker is gone")
+raise NoSuchStudy.DoesNotExist(slug)
+raise StudyError(_("%(name)s is gone.") % {"name": f"the study {name}"})
+"""
+    assert unmarked_lines(source) == [2, 4, 5, 6]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from annotation.domain.stopping import validate_stopping
 from annotation.domain.studies import StudyError
 from annotation.domain.versions import change_live_study
@@ -24,9 +26,9 @@ class QueueSettings:
 
     def __post_init__(self) -> None:
         if self.order not in Study.QueueOrder.values:
-            raise StudyError(f"'{self.order}' is no order of the queue.")
+            raise StudyError(_("'%(order)s' is no order of the queue.") % {"order": self.order})
         if self.max_per_person is not None and self.max_per_person < 1:
-            raise StudyError("One person must be allowed at least one judgement; leave the number out for any.")
+            raise StudyError(_("One person must be allowed at least one judgement; leave the number out for any."))
 
 
 def change_queue(*, study: Study, settings: QueueSettings, reason: str, user: User | None) -> StudyVersion:

@@ -37,13 +37,14 @@ class AnswersForm(forms.Form):
         "question."),
     )  # fmt: skip
     name = forms.CharField(max_length=120, required=False, label=_("Name of the new study"))
-    protocol = forms.ChoiceField(choices=importable, initial="rate-describe-categorise")
+    protocol = forms.ChoiceField(label=_("Protocol"), choices=importable, initial="rate-describe-categorise")
     study = forms.ModelChoiceField(
         Study.objects.none(), required=False, label=_("Or add to"), empty_label=_("a new study"),
         help_text=_("A study made by an earlier import; then its own protocol is taken."),
     )  # fmt: skip
     mapping = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 3, "placeholder": "annotator = rater\npatch_rating = q1"}),
+        label=_("Mapping"), required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "annotator = rater\npatch_rating = q1"}),
         help_text=_("Where the columns have other names: ours = theirs, one per line."),
     )  # fmt: skip
 
@@ -82,16 +83,30 @@ class SimulateForm(forms.Form):
 
     n = forms.IntegerField(min_value=1, max_value=MOST_ANNOTATORS, initial=6, label=_("Annotators"))
     accuracy = forms.FloatField(
-        min_value=0, max_value=1, initial=0.85, help_text=_("How often they are right where there is a right answer.")
+        label=_("Accuracy"),
+        min_value=0,
+        max_value=1,
+        initial=0.85,
+        help_text=_("How often they are right where there is a right answer."),
     )
     separation = forms.FloatField(
-        min_value=0, max_value=10, initial=1.5, help_text=_("d′ between features and controls in what they perceive.")
+        label=_("Separation"),
+        min_value=0,
+        max_value=10,
+        initial=1.5,
+        help_text=_("d′ between features and controls in what they perceive."),
     )
     bias = forms.FloatField(
-        min_value=-10, max_value=10, initial=0.0, help_text=_("Added to what they perceive: above 0 is lenient.")
+        label=_("Bias"),
+        min_value=-10,
+        max_value=10,
+        initial=0.0,
+        help_text=_("Added to what they perceive: above 0 is lenient."),
     )
     seconds = forms.FloatField(min_value=0.1, max_value=3600, initial=12, label=_("Seconds per item"))
-    lapse_rate = forms.FloatField(min_value=0, max_value=1, initial=0.02, help_text=_("How often they look away."))
+    lapse_rate = forms.FloatField(
+        label=_("Lapse rate"), min_value=0, max_value=1, initial=0.02, help_text=_("How often they look away.")
+    )
     limit = forms.IntegerField(
         required=False, min_value=1, label=_("Answers at most"), help_text=_("Empty: all wanted.")
     )
@@ -127,5 +142,7 @@ class SimulateForm(forms.Form):
 class WebhookForm(forms.Form):
     url = forms.CharField(label=_("Address"), max_length=500, widget=forms.URLInput(attrs={"placeholder": "https://…"}))
     events = forms.MultipleChoiceField(
-        choices=[(event, _(meaning)) for event, meaning in EVENTS.items()], widget=forms.CheckboxSelectMultiple
+        label=_("Events"),
+        choices=[(event, _(meaning)) for event, meaning in EVENTS.items()],
+        widget=forms.CheckboxSelectMultiple,
     )

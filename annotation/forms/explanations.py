@@ -12,9 +12,12 @@ from annotation.models import Study
 
 
 class ExplanationsForm(forms.Form):
-    name = forms.CharField(max_length=120, help_text=_("What the set will be called."))
-    source = forms.CharField(max_length=200, required=False, help_text=_("Which model, method or people wrote them."))
+    name = forms.CharField(label=_("Name"), max_length=120, help_text=_("What the set will be called."))
+    source = forms.CharField(
+        label=_("Source"), max_length=200, required=False, help_text=_("Which model, method or people wrote them.")
+    )
     file = forms.FileField(
+        label=_("File"),
         required=False,
         help_text=_("CSV or JSONL: text, and either feature (its number) or dictionary, hookpoint and latent."),
     )

@@ -37,19 +37,25 @@ MOST_CONTROLS, MOST_CHECKS, MOST_HALF_WIDTH = 0.6, 0.4, 0.5
 
 
 class StudyForm(ProtocolForm):
-    name = forms.CharField(max_length=120, help_text=_("Annotators see it."))
+    name = forms.CharField(label=_("Name"), max_length=120, help_text=_("Annotators see it."))
     description = forms.CharField(
+        label=_("Description"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text=_("Shown where people join. Say what it is about, not what you expect. Markdown."),
     )
     dictionaries = DictionariesField(
-        Dictionary.objects.none(), widget=forms.CheckboxSelectMultiple, help_text=_("Whose features are judged.")
+        Dictionary.objects.none(),
+        label=_("Dictionaries"),
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Whose features are judged."),
     )
     n_features = forms.IntegerField(label=_("Features"), min_value=1, max_value=MOST_FEATURES, initial=60)
     n_density_bands = forms.IntegerField(label=_("Density bands"), min_value=1, max_value=10, initial=3)
-    blocks = NumbersField(required=False, help_text=_("For instance 0 3 5; empty for all."))
-    seed = forms.IntegerField(initial=0, min_value=0, max_value=2**31, help_text=_("The same seed draws the same."))
+    blocks = NumbersField(label=_("Blocks"), required=False, help_text=_("For instance 0 3 5; empty for all."))
+    seed = forms.IntegerField(
+        label=_("Seed"), initial=0, min_value=0, max_value=2**31, help_text=_("The same seed draws the same.")
+    )
     feature_ids = NumbersField(
         label=_("Exactly these features"),
         required=False,
@@ -99,7 +105,8 @@ class StudyForm(ProtocolForm):
         help_text=_("Of features and controls. For guessing the origin 50: chance is ½."),
     )
     control_kinds = forms.MultipleChoiceField(
-        choices=[(kind.value, kind.label) for kind in EVERY_CONTROL],
+        label=_("Control kinds"),
+        choices=[(kind.value, _(str(kind.label))) for kind in EVERY_CONTROL],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         initial=[Condition.RANDOM_DIRECTIONS.value, Condition.SHUFFLED.value],
@@ -174,16 +181,19 @@ class StudyForm(ProtocolForm):
         values = super().clean()
         checks = sum(values.get(name) or 0 for name in ("catch_share", "gold_share"))
         if (values.get("control_share") or 0) > MOST_CONTROLS:
-            self.add_error("control_share", f"{MOST_CONTROLS:.0%} is the most.")
+            self.add_error("control_share", _("%(most)s is the most.") % {"most": f"{MOST_CONTROLS:.0%}"})
         if checks > MOST_CHECKS:
-            raise forms.ValidationError(f"Catch and gold items are {checks:.0%} of all; {MOST_CHECKS:.0%} is the most.")
+            raise forms.ValidationError(
+                _("Catch and gold items are %(share)s of all; %(most)s is the most.")
+                % {"share": f"{checks:.0%}", "most": f"{MOST_CHECKS:.0%}"}
+            )
         protocol = self.chosen
         if protocol is not None and protocol.conditions and values.get("control_share"):
             self.require_control_kind(protocol, values)
         if (values.get("core_overlap") or 50) < (values.get("overlap") or 1):
-            self.add_error("core_overlap", "The core needs at least as many judgements as the rest.")
+            self.add_error("core_overlap", _("The core needs at least as many judgements as the rest."))
         if (values.get("half_width") or 0) >= MOST_HALF_WIDTH:
-            self.add_error("half_width", f"It must be below {MOST_HALF_WIDTH:.0%}.")
+            self.add_error("half_width", _("It must be below %(most)s.") % {"most": f"{MOST_HALF_WIDTH:.0%}"})
         if values.get("min_judgements") and not values.get("half_width"):
             self.add_error("half_width", _("Say at which half-width to stop."))
         return values
@@ -195,7 +205,7 @@ class StudyForm(ProtocolForm):
     def spec(self) -> SampleSpec:
         """How features are drawn, whatever the other fields hold; raises SamplingError."""
         if set(self.sample_fields()) & set(self.errors):
-            raise SamplingError("Correct these fields, and the preview will show.")
+            raise SamplingError(_("Correct these fields, and the preview will show."))
         values = {name: self.cleaned_data[name] for name in (*SPEC_FIELDS, *EXCLUSION_FIELDS)}
         if self.cleaned_data["protocol"] != "spurious":
             values["classes"] = ()

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Dictionary, ExplanationSet
@@ -21,9 +22,11 @@ class NumbersField(forms.CharField):
         parts = [part for part in re.split(r"[\s,;]+", text) if part]
         wrong = [part for part in parts if not part.isdecimal()]
         if wrong:
-            raise forms.ValidationError(f"'{wrong[0]}' is no whole number.")
+            raise forms.ValidationError(_("'%(value)s' is no whole number.") % {"value": wrong[0]})
         if len(parts) > MOST_FEATURES:
-            raise forms.ValidationError(f"{len(parts)} numbers are too many; {MOST_FEATURES} is the most.")
+            raise forms.ValidationError(
+                _("%(n)s numbers are too many; %(most)s is the most.") % {"n": len(parts), "most": MOST_FEATURES}
+            )
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
@@ -75,7 +78,9 @@ class ScheduleField(forms.CharField):
                 continue
             found = re.fullmatch(r"\s*(\d{1,7})\s*:\s*(\d{1,2}(?:\.\d+)?)\s*%?\s*", part)
             if found is None:
-                raise forms.ValidationError(f"'{part.strip()}' must be a number of answers, a colon and a percentage.")
+                raise forms.ValidationError(
+                    _("'%(part)s' must be a number of answers, a colon and a percentage.") % {"part": part.strip()}
+                )
             rows.append([int(found[1]), round(float(found[2]) / 100, 4)])
         starts = [row[0] for row in rows]
         if starts != sorted(set(starts)) or (rows and rows[0][0] != 0) or any(row[1] > 0.5 for row in rows):
@@ -105,4 +110,4 @@ class DictionariesField(ManyDictionaries):
 
 class ExplanationsField(OneExplanationSet):
     def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name}, {obj.n} explanations"
+        return gettext("%(name)s, %(n)s explanations") % {"name": obj.name, "n": obj.n}

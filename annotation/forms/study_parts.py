@@ -20,5 +20,7 @@ class GuidelineForm(forms.Form):
 
 
 class PersonForm(forms.Form):
-    username = forms.CharField(max_length=150)
-    role = forms.ChoiceField(choices=[(role.value, role.label) for role in STUDY_ROLES], initial="reviewer")
+    username = forms.CharField(label=_("Username"), max_length=150)
+    role = forms.ChoiceField(
+        label=_("Role"), choices=[(role.value, role.label) for role in STUDY_ROLES], initial="reviewer"
+    )

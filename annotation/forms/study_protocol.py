@@ -30,19 +30,14 @@ def option_name(protocol: Protocol, option: Option) -> str:
 
 def option_field(option: Option) -> forms.Field:
     """A field for an option as its declaration says; left empty it has its default."""
+    about: dict[str, Any] = {"label": _(option.label), "help_text": _(option.help), "required": False}
     choices = [(str(value), str(value)) for value in option.values]
     if isinstance(option.default, tuple | list):
-        return forms.MultipleChoiceField(
-            label=option.label, choices=choices, initial=list(option.default), required=False, help_text=option.help,
-            widget=forms.CheckboxSelectMultiple,
-        )  # fmt: skip
+        boxes = forms.CheckboxSelectMultiple
+        return forms.MultipleChoiceField(choices=choices, initial=list(option.default), widget=boxes, **about)
     if option.values:
-        return forms.ChoiceField(
-            label=option.label, choices=choices, initial=str(option.default), required=False, help_text=option.help
-        )
-    return forms.IntegerField(
-        label=option.label, min_value=1, max_value=1000, initial=option.default, required=False, help_text=option.help
-    )
+        return forms.ChoiceField(choices=choices, initial=str(option.default), **about)
+    return forms.IntegerField(min_value=1, max_value=1000, initial=option.default, **about)
 
 
 def settled(option: Option, value: Any) -> Any:
@@ -56,10 +51,12 @@ def settled(option: Option, value: Any) -> Any:
 
 class ProtocolForm(forms.Form):
     protocol = forms.ChoiceField(
-        label=_("Protocol"), choices=[(one.name, one.title) for one in LAUNCHABLE], initial=FIRST,
+        label=_("Protocol"), choices=[(one.name, _(one.title)) for one in LAUNCHABLE], initial=FIRST,
         widget=forms.RadioSelect,
     )  # fmt: skip
-    explanations = ExplanationsField(ExplanationSet.objects.none(), required=False, empty_label=_("None chosen"))
+    explanations = ExplanationsField(
+        ExplanationSet.objects.none(), label=_("Explanations"), required=False, empty_label=_("None chosen")
+    )
     embeddings_digest = forms.ChoiceField(
         label=_("Image embeddings"),
         required=False,
@@ -88,7 +85,7 @@ class ProtocolForm(forms.Form):
             chosen = self.initial.get(name)
             if chosen and chosen not in dict(found):
                 found.append((chosen, chosen[:12]))
-            field.choices = [("", "None chosen"), *found]
+            field.choices = [("", _("None chosen")), *found]
             if found and not self.is_bound and not self.initial.get("protocol"):
                 field.initial = found[0][0]
 

@@ -14,7 +14,9 @@ from annotation.models import Cohort, Participation, Role, Study, User
 
 class ExclusionForm(forms.Form):
     reason = forms.CharField(
-        max_length=200, help_text=gettext_lazy("One sentence. It stays with the answers, in the log and in exports.")
+        label=gettext_lazy("Reason"),
+        max_length=200,
+        help_text=gettext_lazy("One sentence. It stays with the answers, in the log and in exports."),
     )
 
 

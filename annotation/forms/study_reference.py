@@ -12,7 +12,7 @@ from annotation.domain.protocols import Kind, Question, protocol_of, questions_o
 from annotation.domain.study_editing import ReferenceValues
 from annotation.models import Feature, ReferenceItem, Study
 
-NO_FEATURE = {"invalid_choice": "There is no feature of this number."}
+NO_FEATURE = {"invalid_choice": _("There is no feature of this number.")}
 CANNOT_TELL = "null"
 WITH_TEXT = ("verification", "spurious")
 
@@ -22,7 +22,7 @@ def field_name(question: Question) -> str:
 
 
 class ReferenceForm(forms.Form):
-    kind = forms.ChoiceField(choices=ReferenceItem.Kind.choices, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(label=_("Kind"), choices=ReferenceItem.Kind.choices, widget=forms.RadioSelect)
     feature = forms.ModelChoiceField(
         Feature.objects.all(),
         label=_("Feature"),
@@ -43,6 +43,7 @@ class ReferenceForm(forms.Form):
         help_text=_("Empty: the explanation or class that the feature has."),
     )  # fmt: skip
     reason = forms.CharField(
+        label=_("Reason"),
         widget=forms.Textarea(attrs={"rows": 3}),
         required=False,
         help_text=_("Shown after a practice answer: why these are right."),

@@ -21,10 +21,10 @@ ROWS = {"hypotheses": 4, "analysis": 4}
 class PreregistrationForm(forms.Form):
     """Its fields are the lines of a pre-registration; shares are typed as percent."""
 
-    def __init__(self, *args: Any, initial: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, data: Mapping[str, Any] | None = None, *, initial: Mapping[str, Any] | None = None) -> None:
         shares = {line.name for line in FIELDS if line.kind == "share"}
         shown = {name: 100 * value if name in shares else value for name, value in (initial or {}).items()}
-        super().__init__(*args, initial=shown, **kwargs)
+        super().__init__(data, initial=shown)
         for line in FIELDS:
             options: dict[str, Any] = {"label": _(line.label), "required": False, "help_text": _(line.help)}
             if line.kind == "text":
@@ -38,7 +38,10 @@ class PreregistrationForm(forms.Form):
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        max_length=LONGEST_REASON, help_text=_("The report shows it."), widget=forms.TextInput(attrs={"size": 60})
+        label=_("Reason"),
+        max_length=LONGEST_REASON,
+        help_text=_("The report shows it."),
+        widget=forms.TextInput(attrs={"size": 60}),
     )
 
 

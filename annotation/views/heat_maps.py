@@ -117,5 +117,7 @@ def block_maps(comparison: Comparison) -> list[HeatMap]:
                 "block (column) than 99 of 100 random directions; the diagonal is the nearest other of the same "
                 "block."
             )
-            maps.append(heat_map(one.name, note, pairs["share_above_null_99"], (labels, labels)))
+            maps.append(
+                heat_map(one.name, note, pairs["share_above_null_99"], (labels, labels), (_("block"), _("block")))
+            )
     return [one for one in maps if one is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 
 def player_texts() -> dict[str, str]:
@@ -82,7 +83,7 @@ def remark_texts() -> dict[str, str]:
         "comment_send": _("Keep"),
         "report_title": _("Report this image"),
         "report_lead": _("Somebody will look at it. What is wrong?"),
-        "report_send": _("Report"),
+        "report_send": pgettext("an image", "Report"),
         "report_disturbing": _("Disturbing"),
         "report_private": _("Private"),
         "report_broken": _("Broken"),

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.translations import PO_PATH, broken_in, collect_texts, merged, missing_from, save
+from config.unmarked import unmarked_in
 
 SHOWN = 20
 
@@ -16,9 +17,13 @@ class Command(BaseCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--check", action="store_true", help="write nothing; fail where a translation is missing")
+        parser.add_argument(
+            "--check", action="store_true", help="write nothing; fail where a mark or a translation is missing"
+        )
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
+        if check:
+            refuse(unmarked_in(settings.BASE_DIR), 'Mark the sentences of these lines for translation: _("…")')
         found = collect_texts(settings.BASE_DIR)
         for language in [code for code, _ in settings.LANGUAGES if code != settings.LANGUAGE_CODE]:
             path = settings.LOCALE_SOURCES / PO_PATH.format(language=language)
