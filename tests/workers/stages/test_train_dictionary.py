@@ -149,7 +149,7 @@ def test_metrics_are_told_by_dictionary_and_hookpoint(world: TinyWorld, tmp_path
 
 def test_a_preset_for_another_model_is_refused_before_anything_runs(world: TinyWorld, tmp_path: Path) -> None:
     config = config_of(world, hookpoints=(), preset="rrm-vit-b16", n_latents=1024, k=16, learning_rate=1e-3)
-    with pytest.raises(ValueError, match="The preset rrm-vit-b16 is for a model whose d model is 768; it is 16 here"):
+    with pytest.raises(ValueError, match="The preset rrm-vit-b16 is for ViT-B/16, whose width is 768; it is 16 here"):
         train_dictionary.plan(config, context_of(world, tmp_path))
 
 

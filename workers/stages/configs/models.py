@@ -20,7 +20,7 @@ class TrainModelConfig:
     depth: int = setting(6, "Blocks", "12 in a ViT-B.", unit="blocks", most=200)
     width: int = setting(128, "Width", "Of the residual stream; 768 in a ViT-B.", unit="dimensions", most=16_384)
     n_epochs: int = setting(20, "Epochs", "How often every image is seen.", unit="epochs", most=10_000)
-    learning_rate: float = setting(1e-3, "Learning rate", "Of AdamW, after warm-up.", most=10.0)
+    learning_rate: float = setting(1e-3, "Learning rate", "Of AdamW, after warm-up.")
     seed: int = setting(0, "Seed", SEED_HELP)
 
     parent_fields: ClassVar[tuple[str, ...]] = ("image_set",)

@@ -74,12 +74,7 @@ class TrainDictionaryConfig:
         8_000_000, "Tokens", "How many activations of each hookpoint are seen in all.", unit="tokens", most=MOST_TOKENS
     )
     batch_tokens: int = setting(4096, "Batch", "What one step of Adam sees.", unit="tokens per step", most=MOST_BATCH)
-    learning_rate: float = setting(
-        1e-3,
-        "Learning rate",
-        "Of Adam; it rises at first and falls at the end.",
-        most=10.0,
-    )
+    learning_rate: float = setting(1e-3, "Learning rate", "Of Adam; it rises at first and falls at the end.")
     activation: str = rare("", "Activation", "By which a transcoder chooses its latents; topk unless told.")
     sparsity_weight: float = rare(0.0, "Sparsity weight", "Of the penalty; at 0 it is steered until L0 is near k.")
     clip_norm: float = rare(0.0, "Clip gradients at", "The norm at each hookpoint; 0 never clips.")
