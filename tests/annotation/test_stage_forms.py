@@ -95,3 +95,25 @@ def test_images_can_be_embedded_and_dictionaries_aligned_by_a_form(
 def test_the_precision_of_exemplars_is_chosen_not_written(client: Client) -> None:
     page = client.get(reverse("run-new") + "?stage=collect-exemplars").content.decode()
     assert re.findall(r'<option value="(float\w+|bfloat\w+)"', page) == ["float32", "bfloat16"]
+
+
+def test_exemplars_of_dictionaries_of_several_models_are_refused_before_they_are_queued(
+    client: Client, image_set: ImageSet, vision_model: VisionModel, artifact_root: Path
+) -> None:
+    other = VisionModel.objects.create(
+        name="other", digest="b" * 64, architecture="vit", source="untrained", n_blocks=2, d_model=32,
+        n_prefix_tokens=1, grid_height=4, grid_width=4,
+    )  # fmt: skip
+    digests = [artifact(artifact_root, kind) for kind in ("dictionary", "readout")]
+    for model, digest in zip((vision_model, other), digests, strict=True):
+        Dictionary.objects.create(
+            name=model.name, digest=digest, kind="topk_sae", vision_model=model, image_set=image_set,
+            hookpoints=["blocks.0"], config={"n_latents": 64},
+        )  # fmt: skip
+    sentence = "The dictionaries read different vision models (other, small); one pass serves those of one model."
+    asked = {"stage": "collect-exemplars", "image_set": image_set.digest, "dictionaries": digests}
+    assert client.get(reverse("run-new"), asked).context["cost"].problems == [sentence]
+    sent = {"image_set": image_set.digest, "dictionaries": digests, "n_top": 24, "seed": 0}
+    response = client.post(reverse("run-new") + "?stage=collect-exemplars", sent)
+    assert response.context["form"].errors["dictionaries"] == [sentence]
+    assert Run.objects.count() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,17 @@ from workers.artifacts import Artifact, ArtifactError
 from workers.dictionaries.cross_layer import CrossLayerCoder, CrossLayerDictionary, CrossLayerShape
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder
 from workers.dictionaries.store import CoderDictionary, Dictionary, DictionaryDescription, write_coders
+from workers.stages import train_dictionary
 from workers.stages.configs import (
     AlignDictionariesConfig,
     CollectExemplarsConfig,
+    ConfigError,
     EvaluateDictionaryConfig,
     MakeControlConfig,
     StageConfig,
+    TrainDictionaryConfig,
 )
+from workers.stages.context import StageContext
 from workers.stages.inputs import require_fit
 from workers.vision_model import load_vision_model
 
@@ -120,3 +125,15 @@ def test_a_dictionary_that_writes_another_width_is_refused(world: TinyWorld) -> 
     for dictionary in (transcoder, across):
         with pytest.raises(ValueError, match=r"writes vectors of width 12 at blocks\.0\.mlp\.out, where its .* has 16"):
             require_fit(dictionary, model)
+
+
+def test_a_run_of_more_chunks_than_a_database_should_hold_is_refused_while_it_is_planned(
+    world: TinyWorld, tmp_path: Path
+) -> None:
+    context = StageContext(world.store, tmp_path, tmp_path, chunk_seconds=1e-9)  # a chunk for every block of images
+    config = TrainDictionaryConfig(
+        world.image_set.digest, world.vision_model.digest, ("blocks.0",), n_latents=32, k=4, batch_tokens=64
+    )
+    assert len(train_dictionary.plan(replace(config, n_tokens=50_000), context)) > 1
+    with pytest.raises(ConfigError, match=r"cut into [\d,]+ chunks of some 1e-09 seconds .* the most is 250,000\."):
+        train_dictionary.plan(replace(config, n_tokens=10**11), context)
