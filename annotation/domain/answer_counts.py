@@ -14,9 +14,9 @@ COUNT_TERM = """
 INSERT INTO annotation_term (study_id, text, n_uses) VALUES (%s, %s, 1)
 ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1
 """
-COUNT_SLOT = "UPDATE annotation_study SET n_slots_done = n_slots_done + 1 WHERE id = %s"
-# Both counts at once, the study's row last and for a moment only: this commit (never an answer's) does not wait for the
-# disk, unless it is part of a larger transaction.
+COUNT_SLOT = "UPDATE annotation_study SET n_slots_done = n_slots_done + %s WHERE id = %s"
+# Both counts at once, also where a check adds nothing (it takes as long), the study's row last and for a moment only:
+# this commit (never an answer's) does not wait for the disk, unless it is part of a larger transaction.
 COUNT_POSTGRESQL = """
 WITH unhurried AS (
     SELECT set_config(
@@ -28,7 +28,7 @@ WITH unhurried AS (
     ON CONFLICT (study_id, text) DO UPDATE SET n_uses = annotation_term.n_uses + 1 RETURNING id
 )
 UPDATE annotation_study SET n_slots_done = n_slots_done + %(n)s
-WHERE id = %(study)s AND %(n)s > 0 AND (SELECT COUNT(*) FROM term) >= 0 AND (SELECT is_set FROM unhurried) IS NOT NULL
+WHERE id = %(study)s AND (SELECT COUNT(*) FROM term) >= 0 AND (SELECT is_set FROM unhurried) IS NOT NULL
 """
 
 
@@ -54,5 +54,4 @@ def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
             return
         if label:
             cursor.execute(COUNT_TERM, [annotation.study_id, label])
-        if fills_slot:
-            cursor.execute(COUNT_SLOT, [annotation.study_id])
+        cursor.execute(COUNT_SLOT, [int(fills_slot), annotation.study_id])

@@ -21,7 +21,7 @@ from annotation import __version__
 from annotation.domain.answer_counts import count_afterwards, is_counted_apart
 from annotation.domain.answer_message import Answer, AnswerError, parse_moment
 from annotation.domain.first_answers import store_first
-from annotation.domain.gold import score
+from annotation.domain.gold import accepted_in, score, score_by
 from annotation.domain.participation import Progress, progress_in, session_progress
 from annotation.domain.protocols import Question, columns_of, questions_of, validate
 from annotation.domain.queue import give_back
@@ -64,6 +64,7 @@ def submit_answer(*, annotator: User, study: Study, answer: Answer) -> SubmitRes
     if answer.revision_of is None:
         annotation = build(answer, payload, study=study, person=annotator)
         annotation.slot_id = answer.slot
+        annotation.is_gold_right = score_by(accepted_in(study).get(answer.item, {}), payload)
         n_done = store_first(annotation)
         if n_done is not None:
             return SubmitResult(annotation, "new", progress_in(study, n_done, has_just_answered=True))

@@ -27,6 +27,7 @@ from annotation.domain.queue_at_once import EMPTY_SECONDS, NO_LIMIT, Wanted, cla
 from annotation.domain.queue_lanes import draw_gold, draw_repeats
 from annotation.domain.queue_walk import walk
 from annotation.models import Participation, Slot, Study, User
+from annotation.models.study import QUEUE_KEYS
 
 EXPIRE_AT_ONCE = 1000
 
@@ -69,7 +70,7 @@ def practice_first(study: Study) -> str:
 
 def drawn(study: Study, place: Participation, n: int, have: Collection[int]) -> Wanted:
     """How many of the next items shall be checks; the person cannot tell, and each draw is its own."""
-    n_gold = draw_gold(gold_schedule_of(study), place.n_done + len(have), n, chance)
+    n_gold = draw_gold(gold_schedule_of(study), place.n_done, n, chance)
     return Wanted(n, have, n_gold, min(draw_repeats(place, n, chance), n - n_gold))
 
 
@@ -149,8 +150,13 @@ def leased_to(annotator: User, slot_ids: Collection[int]) -> QuerySet[Slot]:
 
 
 def give_back(leased: QuerySet[Slot]) -> int:
-    """Open again for anybody; a check waits for its person again."""
-    n_checks = leased.filter(lane__lt=0).update(state=Slot.State.WAITING, lease_until=None)
+    """Open again for anybody; a check waits for its person again, behind their other checks.
+
+    An ordinary item does not come back before the next lap; were a check the next one again, it would be known by that.
+    """
+    n_checks = leased.filter(lane__lt=0).update(
+        state=Slot.State.WAITING, lease_until=None, random_key=QUEUE_KEYS - 1
+    )  # fmt: skip
     return n_checks + leased.filter(lane__gte=0).update(state=Slot.State.OPEN, annotator=None, lease_until=None)
 
 

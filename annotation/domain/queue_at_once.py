@@ -74,17 +74,22 @@ JOIN annotation_item item ON item.id = given.item_id ORDER BY given.random_key
 LOOK_ON_SQLITE = f"""
 WITH ready AS ({PLACE.replace("VERSION", "0")}
       AND NOT {LOST_LEASE.replace("HELD", "id NOT IN (SELECT value FROM json_each(%(have)s))")}
-), {FRESH.format(**HERE, **AS_READ)}
-SELECT fit.id, item.id, ready.lane, fit.random_key, item.seed, item.stimulus_id
-FROM fit, ready, annotation_slot slot, annotation_item item
-WHERE slot.id = fit.id AND item.id = slot.item_id ORDER BY fit.random_key
+), {FRESH.format(**HERE, **AS_READ)}, given AS (
+    SELECT id FROM fit
+    UNION ALL SELECT id FROM ({CHECKS.replace("LANE", str(GOLD))} %(n_gold)s) WHERE EXISTS (SELECT 1 FROM ready)
+    UNION ALL SELECT id FROM ({CHECKS.replace("LANE", str(REPEATS))} %(n_repeats)s) WHERE EXISTS (SELECT 1 FROM ready)
+)
+SELECT slot.id, slot.item_id, slot.lane, slot.random_key, item.seed, item.stimulus_id
+FROM given, annotation_slot slot, annotation_item item
+WHERE slot.id = given.id AND item.id = slot.item_id ORDER BY slot.random_key
 """
 LEASE_ON_SQLITE = """
 UPDATE annotation_slot SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s
 WHERE id IN (SELECT value FROM json_each(%(found)s))
 """
 MOVE_ON_SQLITE = """
-UPDATE annotation_participation SET queue_empty_at = NULL, last_seen_at = %(now)s, queue_position = %(reached)s
+UPDATE annotation_participation SET queue_empty_at = NULL, last_seen_at = %(now)s,
+    queue_position = COALESCE(%(reached)s, queue_position)
 WHERE study_id = %(study)s AND user_id = %(annotator)s
 """
 
@@ -124,21 +129,20 @@ def rows_on_postgresql(values: dict[str, Any]) -> list[Row]:
 
 
 def rows_on_sqlite(values: dict[str, Any], wanted: Wanted) -> list[Row]:
-    """All or nothing; where checks are drawn, nothing."""
-    if wanted.n_ordinary < wanted.n:
-        return []
+    """All or nothing: nothing where too few of the study's slots are found, whatever checks there are."""
     given = {name: adapted(value) for name, value in values.items()}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOOK_ON_SQLITE, given)
         rows: list[Row] = cursor.fetchall()
-        if len(rows) < wanted.n:
+        ordinary = [row for row in rows if row[2] >= 0]
+        if not rows or len(ordinary) < wanted.n_ordinary:
             return []
         cursor.execute(LEASE_ON_SQLITE, given | {"found": json.dumps([row[0] for row in rows])})
-        cursor.execute(MOVE_ON_SQLITE, given | {"reached": rows[-1][3] + 1})
+        cursor.execute(MOVE_ON_SQLITE, given | {"reached": ordinary[-1][3] + 1 if ordinary else None})
     return rows
 
 
-def adapted(value: object) -> object:
+def adapted(value: Any) -> Any:
     """As SQLite takes it: moments as text, lists as JSON."""
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)

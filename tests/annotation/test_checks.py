@@ -7,6 +7,8 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from annotation.domain.opening import make_slots
@@ -85,6 +87,32 @@ def test_checks_that_are_given_back_expire_or_are_skipped_never_go_to_others() -
     assert answer(small, person, second).is_gold_right is True  # late, and the check still counts
     small.study.refresh_from_db()
     assert (place_of(small, person).n_gold, small.study.n_slots_done) == (1, 0)
+
+
+def test_a_check_is_stored_by_the_statements_of_any_answer() -> None:
+    """Else the time that the reply takes would tell it."""
+    small = study_with_gold(n_gold=4, n_ordinary=4, schedule=[[0, 1.0], [4, 0.0]])
+    person, statements = small.people[0], []
+    for n_answered in range(8):
+        slot = claim_slots(study=small.study, annotator=person, n=1)[0]
+        with CaptureQueriesContext(connection) as queries:
+            stored = answer(small, person, slot)
+        assert stored.is_gold_right is (True if n_answered < 4 else None)
+        statements.append(len(queries))
+    assert statements[1:] == statements[-1:] * 7  # the first reads what is read once per process
+    small.study.refresh_from_db()
+    place = place_of(small, person)
+    assert (place.n_done, place.n_gold, place.n_gold_right, small.study.n_slots_done) == (8, 4, 4, 4)
+
+
+def test_a_check_given_back_does_not_come_back_next() -> None:
+    """An ordinary item does not either; a page that is opened anew would tell them apart."""
+    small = study_with_gold(n_gold=6, schedule=[[0, 1.0]])
+    person = small.people[0]
+    first = claim_slots(study=small.study, annotator=person, n=1)[0]
+    release_slots(annotator=person, slot_ids=[first.pk])
+    given = [answer(small, person, claim_slots(study=small.study, annotator=person, n=1)[0]) for _ in range(6)]
+    assert [one.item_id for one in given].index(first.item_id) == 5
 
 
 def test_own_accuracy_is_told_from_five_checks_on() -> None:
