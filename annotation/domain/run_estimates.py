@@ -58,6 +58,7 @@ GUESSED_RATES = {  # units per second on two CPU cores, for a small ViT on 64-pi
 }
 GUESSED_WORK = 4.7e10  # products per second of a training, likewise
 N_RUNS_MEASURED = 5
+HOURS_OF_YEAR = 365 * 24
 MIXED_BATCHES, BLOCK_BYTES = 8, 1 << 30  # of activations in the mixing buffer of a training (workers/activations.py)
 
 
@@ -320,7 +321,7 @@ def readable_bytes(n_bytes: float) -> str:
 
 
 def readable_seconds(seconds: float) -> str:
-    """'12 s', '4 min', '3 h 20 min', '2 days 5 h': two figures are enough for an estimate."""
+    """'12 s', '4 min', '3 h 20 min', '2 days 5 h', '7 years': two figures are enough for an estimate."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -329,4 +330,6 @@ def readable_seconds(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min"
+    if hours > 2 * HOURS_OF_YEAR:
+        return gettext("%(years)s years") % {"years": f"{hours // HOURS_OF_YEAR:,}"}
     return gettext("%(days)s days %(hours)s h") % {"days": hours // 24, "hours": hours % 24}

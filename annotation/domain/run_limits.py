@@ -2,7 +2,8 @@
 
 Estimates of memory are good to a factor of some two, and a worker may have a GPU, so a run is refused only where it
 would need ten times the memory of this machine, and only as long as no worker of its queue runs on another one. What is
-larger than the whole disk of the artefacts cannot be. Between that and what there is now the form warns.
+larger than the whole disk of the artefacts cannot be. Between that and what there is now the form warns. So it does of
+a month; a century is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from workers.stages.configs.presets import preset_objection
 
 WORKER_IS_GONE_AFTER = timedelta(seconds=60)
 FAR_TOO_MUCH = 10.0  # times the memory of the machine
+TOO_LONG = 100 * 365 * 24 * 3600.0  # a GPU is some 2,000 times as fast as what is guessed of two CPU cores
 LONG = 30 * 24 * 3600.0  # seconds from which on the form warns
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -65,6 +67,14 @@ def refuse_unfit(config: StageConfig, found: Estimate, room: Room, *, queue: str
         refuse_foreign_model(config)
     if isinstance(config, CollectExemplarsConfig):
         refuse_several_models(config)
+    if found.time.value > TOO_LONG:
+        raise ConfigError(
+            _(
+                "The run would take about %(time)s at the rate known here. Take fewer tokens, images or epochs, or "
+                "smaller dictionaries."
+            )
+            % {"time": readable_seconds(found.time.value)}
+        )
     if found.memory.value > FAR_TOO_MUCH * room.memory and not has_workers_elsewhere(queue):
         raise ConfigError(
             _(

@@ -235,6 +235,19 @@ def test_a_number_that_is_absurd_is_refused_with_the_largest_that_is_allowed(
     assert form_in(started(client, form, n_latents="99999999999")).errors["n_latents"] == [sentence]
 
 
+def test_a_run_of_months_is_warned_of_and_one_of_centuries_refused(
+    client: Client, chosen: dict[str, Any], artifact_root: Path
+) -> None:
+    months = {"n_latents": "100000", "n_tokens": "10000000000"}
+    page = client.get(reverse("run-new"), chosen | months)
+    assert list(page.context["cost"].problems) == []
+    assert page.context["cost"].warnings == ["It would take over a month: about 47 days 8 h."]
+    base = chosen | {"vision_model": model(artifact_root, "base", 12, 768)}
+    page = client.get(reverse("run-new"), base | {"n_latents": "1048576", "n_tokens": "100000000000"})
+    [sentence] = page.context["cost"].problems
+    assert re.match(r"The run would take about 1,9\d\d years at the rate known here\. Take fewer tokens", sentence)
+
+
 def test_the_room_here_is_that_of_this_machine(artifact_root: Path) -> None:
     room = run_limits.room_here()
     assert 1e8 < room.memory < 1e14
