@@ -170,7 +170,8 @@ def test_a_preset_objects_to_another_model_or_preprocessing_in_a_sentence() -> N
     assert preset_objection("rrm-vit-b16", VIT_B) == ""
     assert preset_objection("quick", {}) == ""
     assert preset_objection("rrm-dinov2-b14-reg", VIT_B).startswith(
-        "The preset rrm-dinov2-b14-reg is for DINOv2-B/14 with registers, whose grid of patches is 16 × 16; it is 14 × 14 here."
+        "The preset rrm-dinov2-b14-reg is for DINOv2-B/14 with registers, whose grid of patches is 16 × 16; it is "
+        "14 × 14 here."
     )
     own = VIT_B | {"preprocessing": VIT_B["preprocessing"] | {"crop_mode": "center", "crop_pct": 0.9}}  # type: ignore[operator]
     assert preset_objection("rrm-vit-b16", own).startswith(
