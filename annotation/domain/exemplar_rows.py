@@ -14,6 +14,8 @@ from annotation.domain.storage import artifact_store
 from annotation.models import Feature, Image
 from workers.artifacts import Artifact
 
+EQUALLY_STRONG = 0.999  # of the strongest image
+
 
 class Exemplar(NamedTuple):
     """One image in which a feature fires; ``patch`` is -1 when the maximum sits on a prefix token."""
@@ -69,6 +71,11 @@ class FeatureExemplars(NamedTuple):
     promoted: list[Promoted]
     variance: float
     n_tokens_active: int
+
+    @property
+    def are_equally_strong(self) -> bool:
+        """Whether the top images all reach the maximum, as with GELU's values below zero, which end at -0.17."""
+        return len(self.top) > 1 and self.top[-1].value >= EQUALLY_STRONG * self.top[0].value
 
 
 def exemplars_of(feature: Feature) -> FeatureExemplars:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
+from safetensors.numpy import load_file, save_file
 
 from annotation.domain.feature_list import filtered_features
 from annotation.domain.unblinding import unblind
@@ -163,6 +164,21 @@ def test_the_poles_of_a_latent_lead_to_each_other(client: Client, catalog: Catal
     assert link in client.get(page).content.decode()
     link = f'<a href="{page}">values above zero</a>'
     assert link in client.get(f"/features/{negative.pk}/").content.decode()
+
+
+def test_top_images_that_are_all_equally_strong_are_called_so(client: Client, catalog: Catalog) -> None:
+    feature = Feature.objects.filter(n_images_active__gt=4, prefix_share=0).first()
+    assert feature is not None
+
+    def is_said() -> bool:
+        return "They are all equally strong" in client.get(f"/features/{feature.pk}/").content.decode()
+
+    assert not is_said()
+    path = catalog.artifact.path(f"{feature.hookpoint}.safetensors")
+    tensors = load_file(path)
+    tensors["top_value"][:] = tensors["maximum"][:, None]
+    save_file(tensors, path)
+    assert is_said()
 
 
 def test_a_pole_says_which_side_of_zero_its_numbers_are_of(client: Client, catalog: Catalog) -> None:
