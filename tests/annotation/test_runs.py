@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from annotation.domain import chunks, runs
 from annotation.domain.chunks import LostLeaseError, PlannedChunk, Report
@@ -267,3 +267,15 @@ def test_only_folders_of_finished_runs_of_this_database_are_leftovers(rhea: User
     assert not runs.run_folder(done).exists()
     assert runs.run_folder(cancelled).exists()
     assert stranger.exists()
+
+
+def test_a_run_asked_for_in_german_keeps_its_estimate_in_english_and_refuses_in_german(rhea: User) -> None:
+    with translation.override("de"):
+        run = new_run(rhea)
+        assert run.estimate["memory"]["sentence"].startswith("About ")
+        with pytest.raises(RunError) as refused:
+            retry_run(run=run)
+    assert str(refused.value) == (
+        f"Lauf {run.pk} ist im Zustand „eingereiht“; "
+        "nur ein fehlgeschlagener oder abgebrochener Lauf kann wiederholt werden."
+    )

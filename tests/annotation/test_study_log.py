@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import translation
 
 from annotation.models import StudyEvent
 from annotation.templatetags.study_log import event_sentence
@@ -30,3 +31,12 @@ from annotation.templatetags.study_log import event_sentence
 )
 def test_an_event_is_a_sentence(kind: str, detail: dict[str, object], sentence: str) -> None:
     assert event_sentence(StudyEvent(kind=kind, detail=detail)) == sentence
+
+
+def test_an_event_is_told_in_the_language_of_the_reader() -> None:
+    with translation.override("de"):
+        opened = StudyEvent(kind="opened", detail={"n_items": 129, "n_slots": 1273})
+        assert event_sentence(opened) == "Geöffnet mit 129 Aufgaben und 1,273 gewünschten Urteilen"
+        given = StudyEvent(kind="role given", detail={"username": "ada", "role": "reviewer"})
+        assert event_sentence(given) == "ada ist hier jetzt Prüfer/in"
+        assert event_sentence(StudyEvent(kind="gold item added", detail={"feature": 7})) == "Goldaufgabe hinzugefügt"
