@@ -40,7 +40,7 @@ def make_gold_slots(*, study: Study, place: Participation) -> int:
     if not study.gold_schedule or mine.exists():
         return 0
     gold = Item.objects.filter(study=study, condition=Condition.GOLD, repeat_of=None)
-    unseen = gold.exclude(slots__annotator_id=place.user_id).values_list("id", flat=True)
+    unseen = gold.exclude(slots__annotator_id=place.user_id).order_by("id").values_list("id", flat=True)
     return len(make_waiting_slots(place, unseen, GOLD))
 
 
@@ -59,7 +59,7 @@ def take_checks(place: Participation, *, n_gold: int, n_repeats: int, until: dat
     waiting = Slot.objects.filter(annotator_id=place.user_id, study_id=place.study_id, state=Slot.State.WAITING)
     ids: list[int] = []
     for lane, n in ((GOLD, n_gold), (REPEATS, n_repeats)):
-        ids += waiting.filter(lane=lane, lane__lt=0).order_by("random_key").values_list("id", flat=True)[:n]
+        ids += waiting.filter(lane=lane, lane__lt=0).order_by("random_key", "id").values_list("id", flat=True)[:n]
     if ids:
         Slot.objects.filter(id__in=ids).update(state=Slot.State.LEASED, lease_until=until)
     return ids

@@ -13,7 +13,7 @@ drawn when they are claimed.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -24,7 +24,7 @@ from django.utils.translation import gettext as _
 from annotation.domain.checks import gold_schedule_of, make_gold_slots, take_checks
 from annotation.domain.participation import ParticipationError
 from annotation.domain.queue_at_once import EMPTY_SECONDS, NO_LIMIT, Wanted, claim_at_once, lease_end
-from annotation.domain.queue_lanes import draw_gold, draw_repeats
+from annotation.domain.queue_lanes import FIRST, GOLD, REPEATS, draw_gold, draw_repeats
 from annotation.domain.queue_walk import walk
 from annotation.models import Participation, Slot, Study, User
 from annotation.models.study import QUEUE_KEYS
@@ -57,8 +57,8 @@ def claim_slots(
         raise ParticipationError(practice_first(study))
     wanted = drawn(study, at, n, have)
     slots = claim_at_once(study, annotator, wanted, now=moment)
-    if sum(slot.lane >= 0 for slot in slots) < wanted.n_ordinary or not slots:
-        slots = claim_step_by_step(study, annotator, wanted, moment)
+    if len(slots) < n:
+        slots += claim_step_by_step(study, annotator, rest_of(wanted, slots), moment)
     if any(slot.lane < 0 for slot in slots):
         chance.shuffle(slots)
     return slots
@@ -74,6 +74,21 @@ def drawn(study: Study, place: Participation, n: int, have: Collection[int]) -> 
     return Wanted(n, have, n_gold, min(draw_repeats(place, n, chance), n - n_gold))
 
 
+def rest_of(wanted: Wanted, given: Sequence[Slot]) -> Wanted:
+    """What is still wanted of the same claim: checks that were given are not given twice."""
+    lanes = [slot.lane for slot in given]
+    return Wanted(
+        wanted.n - len(given), [*wanted.have, *(slot.pk for slot in given)], wanted.n_gold - lanes.count(GOLD),
+        wanted.n_repeats - lanes.count(REPEATS), is_begun=bool(given),
+    )  # fmt: skip
+
+
+def fewer(wanted: Wanted, n: int) -> Wanted:
+    """Only n of the items wanted, each as likely to be a check as before."""
+    kinds = chance.sample([GOLD, REPEATS, FIRST], n, counts=[wanted.n_gold, wanted.n_repeats, wanted.n_ordinary])
+    return wanted._replace(n=n, n_gold=kinds.count(GOLD), n_repeats=kinds.count(REPEATS))
+
+
 def claim_step_by_step(study: Study, annotator: User, wanted: Wanted, moment: datetime) -> list[Slot]:
     """Every case: leases the browser has lost, people who are refused, any number of looks, expired leases."""
     with transaction.atomic():
@@ -86,7 +101,7 @@ def claim_step_by_step(study: Study, annotator: User, wanted: Wanted, moment: da
         extend_leases(annotator=annotator, slot_ids=ids, now=moment)
         n = min(wanted.n - len(ids), left_for(study, place))
         if n > 0:
-            ids += claim_new(place, wanted._replace(n=n), moment)
+            ids += claim_new(place, fewer(wanted, n) if n < wanted.n else wanted, moment)
     slots = Slot.objects.select_related("item").in_bulk(ids)
     return [slots[slot_id] for slot_id in ids]
 
@@ -114,16 +129,19 @@ def claim_new(place: Participation, wanted: Wanted, now: datetime) -> list[int]:
     if place.queue_empty_at is not None and now - place.queue_empty_at < timedelta(seconds=EMPTY_SECONDS):
         return []
     study = Study.objects.get(pk=place.study_id)
+    if study.state != Study.State.OPEN:  # since the request began
+        return []
     if place.queue_lane is None:
         make_gold_slots(study=study, place=place)
     until, n = lease_end(now), wanted.n
-    ids = take_checks(place, n_gold=min(wanted.n_gold, n), n_repeats=min(wanted.n_repeats, n), until=until)[:n]
+    ids = take_checks(place, n_gold=wanted.n_gold, n_repeats=wanted.n_repeats, until=until)
     ordinary = walk(place, n - len(ids), epoch=study.queue_epoch, now=now, until=until) if len(ids) < n else []
-    if not ordinary and not ids and expire_leases(study=study, now=now):
+    is_found = wanted.is_begun or bool(ids)
+    if not ordinary and not is_found and expire_leases(study=study, now=now):
         ordinary = walk(place, n, epoch=study.queue_epoch, now=now, until=until)
-    if not ordinary and not ids and place.n_repeats:  # nothing to mix them with any more
+    if not ordinary and not is_found and place.n_repeats:  # nothing to mix them with any more
         ids = take_checks(place, n_gold=0, n_repeats=n, until=until)
-    place.queue_empty_at = None if ordinary or ids else now
+    place.queue_empty_at = None if ordinary or ids or wanted.is_begun else now
     place.last_seen_at = now
     place.save(
         update_fields=[

@@ -30,7 +30,7 @@ PLACE = f"""
     FROM annotation_participation
     WHERE study_id = %(study)s AND user_id = %(annotator)s AND practised_at IS NOT NULL AND excluded_at IS NULL
       AND queue_lane IS NOT NULL AND n_done <= %(most_done)s
-      AND queue_epoch = (SELECT queue_epoch FROM annotation_study WHERE id = %(study)s)
+      AND queue_epoch = (SELECT queue_epoch FROM annotation_study WHERE id = %(study)s AND state = 'open')
       AND (queue_empty_at IS NULL OR queue_empty_at <= %(empty_before)s)"""
 LOST_LEASE = """EXISTS (
         SELECT 1 FROM annotation_slot
@@ -40,10 +40,11 @@ LOST_LEASE = """EXISTS (
 CHECKS = """SELECT id FROM annotation_slot
      WHERE annotator_id = %(annotator)s AND study_id = %(study)s AND lane = LANE AND lane < 0
        AND state || '' = 'waiting'
-     ORDER BY random_key LIMIT"""
+     ORDER BY random_key, id LIMIT"""
 HERE = {name: f"(SELECT {name} FROM ready)" for name in ("lane", "low", "high")}
 # Lock the person's row, see that no lease of theirs was lost and no other claim of theirs went before while this one
-# waited, look along the ring, lease, take the checks drawn, move the place.
+# waited, look along the ring; where all that is wanted lies there and the checks drawn are waiting, lease them and move
+# the place. What a lock hides is missing: fewer are given then.
 ON_POSTGRESQL = f"""
 WITH place AS ({PLACE.replace("VERSION", "xmin")}
     FOR UPDATE
@@ -52,20 +53,22 @@ WITH place AS ({PLACE.replace("VERSION", "xmin")}
     WHERE version = (
         SELECT xmin FROM annotation_participation WHERE study_id = %(study)s AND user_id = %(annotator)s
     ) AND NOT {LOST_LEASE.replace("HELD", "id <> ALL (%(have)s)")}
-), {FRESH.format(**HERE, **IN_ORDER)}, {FREE}, checks AS (
+), {FRESH.format(**HERE, **IN_ORDER)}, checks AS (
     ({CHECKS.replace("LANE", str(GOLD))} %(n_gold)s)
     UNION ALL
     ({CHECKS.replace("LANE", str(REPEATS))} %(n_repeats)s)
-), checked AS (
+), enough AS (
+    SELECT id FROM ready
+    WHERE (SELECT COUNT(*) FROM fit) = %(wanted)s AND (SELECT COUNT(*) FROM checks) = %(n_gold)s + %(n_repeats)s
+), {FREE.format(here="AND EXISTS (SELECT FROM enough)")}, checked AS (
     UPDATE annotation_slot SET state = 'leased', lease_until = %(until)s
-    WHERE id = ANY (ARRAY(SELECT id FROM checks)) AND state || '' = 'waiting' AND EXISTS (SELECT FROM ready)
+    WHERE id = ANY (ARRAY(SELECT id FROM checks)) AND state || '' = 'waiting' AND EXISTS (SELECT FROM enough)
     RETURNING id, item_id, lane, random_key
 ), moved AS (
     UPDATE annotation_participation
-    SET queue_empty_at = NULL, last_seen_at = %(now)s, queue_position = CASE
-        WHEN (SELECT COUNT(*) FROM fresh) = %(wanted)s AND %(wanted)s > 0
-        THEN (SELECT MAX(random_key)::bigint + 1 FROM fresh) ELSE queue_position END
-    WHERE id = (SELECT id FROM ready)
+    SET queue_empty_at = NULL, last_seen_at = %(now)s,
+        queue_position = COALESCE((SELECT MAX(random_key)::bigint + 1 FROM fresh), queue_position)
+    WHERE id = (SELECT id FROM enough)
 )
 SELECT given.id, given.item_id, given.lane, given.random_key, item.seed, item.stimulus_id
 FROM (SELECT * FROM claimed UNION ALL SELECT * FROM checked) given
@@ -103,6 +106,7 @@ class Wanted(NamedTuple):
     have: Collection[int]
     n_gold: int = 0
     n_repeats: int = 0
+    is_begun: bool = False  # the same claim has given something already
 
     @property
     def n_ordinary(self) -> int:
@@ -110,7 +114,7 @@ class Wanted(NamedTuple):
 
 
 def claim_at_once(study: Study, annotator: User, wanted: Wanted, *, now: datetime) -> list[Slot]:
-    """The slots leased; fewer than wanted (leased all the same) where it is not the common case."""
+    """The slots leased: none where it is not the common case, fewer than wanted where another claim holds some."""
     values = claim_values(study, annotator, wanted, now=now)
     rows = rows_on_postgresql(values) if connection.vendor == "postgresql" else rows_on_sqlite(values, wanted)
     return [leased_slot(row, study, annotator, lease_end(now)) for row in rows]
@@ -129,14 +133,14 @@ def rows_on_postgresql(values: dict[str, Any]) -> list[Row]:
 
 
 def rows_on_sqlite(values: dict[str, Any], wanted: Wanted) -> list[Row]:
-    """All or nothing: nothing where too few of the study's slots are found, whatever checks there are."""
+    """All or nothing: checks that are drawn and not waiting are made up for step by step."""
     given = {name: adapted(value) for name, value in values.items()}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOOK_ON_SQLITE, given)
         rows: list[Row] = cursor.fetchall()
-        ordinary = [row for row in rows if row[2] >= 0]
-        if not rows or len(ordinary) < wanted.n_ordinary:
+        if len(rows) < wanted.n:
             return []
+        ordinary = [row for row in rows if row[2] >= 0]
         cursor.execute(LEASE_ON_SQLITE, given | {"found": json.dumps([row[0] for row in rows])})
         cursor.execute(MOVE_ON_SQLITE, given | {"reached": ordinary[-1][3] + 1 if ordinary else None})
     return rows

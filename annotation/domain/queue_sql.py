@@ -30,7 +30,8 @@ FRESH = f"""fresh AS (
 # A state in disguise (|| '') is not the condition of a partial index: the planner shall go by the key it is given, even
 # while its statistics, a tenth of the table old, promise that the index of all leases is empty.
 FREE = """free AS (
-    SELECT id FROM annotation_slot WHERE id IN (SELECT id FROM fit) AND state || '' = 'open' FOR UPDATE SKIP LOCKED
+    SELECT id FROM annotation_slot
+    WHERE id IN (SELECT id FROM fit) AND state || '' = 'open' {here} FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE annotation_slot SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s
     WHERE id IN (SELECT id FROM free) RETURNING id, item_id, lane, random_key
@@ -43,7 +44,7 @@ SELECT COUNT(*), MAX(random_key),
        CASE WHEN COUNT(*) < %(wanted)s THEN (SELECT COUNT(*) FROM ({RING.format(**STRETCH)}) ring) END,
        CASE WHEN COUNT(*) < %(wanted)s THEN (SELECT MAX(random_key) FROM ({RING.format(**STRETCH)}) ring) END,"""
 CLAIM_POSTGRESQL = f"""
-WITH {FRESH.format(**STRETCH, **IN_ORDER)}, {FREE}{COUNTS}
+WITH {FRESH.format(**STRETCH, **IN_ORDER)}, {FREE.format(here="")}{COUNTS}
        (SELECT STRING_AGG(id::text, ',') FROM claimed) FROM fresh
 """
 LOOK_SQLITE = f"WITH {FRESH.format(**STRETCH, **AS_READ)}{COUNTS} (SELECT GROUP_CONCAT(id) FROM fit) FROM fresh"

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from annotation.domain.opening import make_slots
 from annotation.domain.own_progress import own_progress
-from annotation.domain.queue import claim_slots, expire_leases, release_slots
+from annotation.domain.queue import claim_slots, expire_leases, fewer, release_slots, rest_of
+from annotation.domain.queue_at_once import Wanted
 from annotation.domain.queue_lanes import draw_gold, gold_share
 from annotation.domain.remarks import RemarkText, add_remark
 from annotation.domain.repeats import begin_return
@@ -177,3 +178,23 @@ def test_an_answer_before_the_minimum_viewing_time_is_kept_and_marked() -> None:
     small.study.refresh_from_db()
     quick, slow = (judge(small, small.people[0], 1, visible_ms=ms)[0] for ms in (1499, 1500))
     assert (quick.is_too_quick, slow.is_too_quick) == (True, False)
+
+
+def test_a_claim_is_filled_with_ordinary_items_where_no_check_is_left() -> None:
+    small = study_with_gold(n_gold=1, schedule=[[0, 0.5]])
+    person = small.people[0]
+    for _ in range(3):
+        assert len(judge(small, person, 5)) == 5
+    assert n_gold_of(person) <= 1
+
+
+def test_what_a_claim_still_wants_counts_the_checks_that_it_gave() -> None:
+    given = [Slot(pk=1, lane=-1), Slot(pk=2, lane=1), Slot(pk=3, lane=-2)]
+    assert rest_of(Wanted(6, [7], n_gold=2, n_repeats=1), given) == Wanted(3, [7, 1, 2, 3], 1, 0, is_begun=True)
+
+
+def test_a_claim_that_needs_fewer_items_has_no_larger_share_of_checks() -> None:
+    kinds = [fewer(Wanted(5, [], n_gold=1, n_repeats=1), 1) for _ in range(2000)]
+    assert {kind.n for kind in kinds} == {1}
+    assert sum(kind.n_gold for kind in kinds) / 2000 == pytest.approx(0.2, abs=0.06)  # 6.7 standard errors
+    assert sum(kind.n_repeats for kind in kinds) / 2000 == pytest.approx(0.2, abs=0.06)

@@ -194,3 +194,14 @@ def test_the_last_place_of_the_ring_is_followed_by_the_first() -> None:
     Participation.objects.update(queue_start=QUEUE_KEYS - 1)
     given = [claim_slots(study=small.study, annotator=small.people[0], n=1, have=[last.pk])[0].pk for _ in range(2)]
     assert given == [last.pk, first.pk]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_study_that_closes_after_a_claim_has_begun_hands_out_nothing_more(is_known: bool) -> None:
+    small = make_study()
+    held = claim_slots(study=small.study, annotator=small.people[0], n=2) if is_known else []
+    Study.objects.update(state=Study.State.CLOSED)
+    assert small.study.state == Study.State.OPEN  # as the request read it
+    have = [slot.pk for slot in held]
+    assert claim_slots(study=small.study, annotator=small.people[0], n=2, have=have) == []
+    assert claim_slots(study=small.study, annotator=small.people[0], n=2) == sorted(held, key=lambda slot: slot.pk)
