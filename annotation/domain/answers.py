@@ -271,7 +271,7 @@ def take_slot(submission: Submission) -> int | None:
     mine_to_take = Q()
     for low, high in lane_ranges(submission.participation):
         mine_to_take |= Q(lane__gte=low, lane__lt=high)
-    free = Slot.objects.filter(mine_to_take, item=item, state=Slot.State.OPEN)
+    free = Slot.objects.filter(mine_to_take, item=item, state=Slot.State.OPEN).order_by("lane", "id")
     return next((pk for pk in free.values_list("pk", flat=True) if fill(free.filter(pk=pk), person)), None)
 
 

@@ -21,7 +21,8 @@ from annotation.domain.answer_counts import count_afterwards
 from annotation.models import Annotation
 
 IN_FORCE = """study_id = %(column_study_id)s AND user_id = %(column_annotator_id)s
-      AND excluded_at IS NULL AND withdrawn_at IS NULL"""
+      AND excluded_at IS NULL AND withdrawn_at IS NULL
+      AND consented_at IS NOT NULL AND (practised_at IS NOT NULL OR n_old_rounds > 0)"""
 FILL = """UPDATE annotation_slot SET state = 'done', lease_until = NULL
     WHERE id = %(column_slot_id)s AND item_id = %(column_item_id)s AND annotator_id = %(column_annotator_id)s
       AND state || '' = 'leased'

@@ -208,3 +208,14 @@ def test_answers_of_one_person_sent_at_once_are_all_counted() -> None:
         *["done"] * 5,
         "leased",
     ]
+
+
+@pytest.mark.parametrize("missing", ["consented_at", "practised_at"])
+def test_no_first_answer_comes_before_consent_and_practice_though_a_slot_is_held(missing: str) -> None:
+    small = make_study()
+    slot, item = claim_one(small, small.people[0])
+    Participation.objects.update(**{missing: None})
+    with pytest.raises(AnswerError, match="Give your consent"):
+        submit(small, small.people[0], make_answer(item, slot))
+    Participation.objects.update(n_old_rounds=1, consented_at=timezone.now())  # practice was asked for anew
+    assert submit(small, small.people[0], make_answer(item, slot)).stored == "new"
