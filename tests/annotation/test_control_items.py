@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -183,7 +184,7 @@ def test_the_counts_are_those_of_the_sheet_that_is_shown() -> None:
         maps[:, 0] = 9
         maps[rng.permutation(24)[n_lit:]] = 0
         ranges = rng.integers(1, 255, (4, 4, 16)).astype(np.uint8) * (rng.random((4, 4, 1)) < 0.7)
-        tensors = {
+        tensors: dict[str, Any] = {
             "maximum": np.float32(30), "top_image": np.arange(24), "top_value": 30.0 - np.arange(24), "top_map": maps,
             "top_patch": np.where(maps.any(axis=1), 0, -1), "range_image": np.arange(20, 36).reshape(4, 4),
             "range_value": 6.0 - np.arange(16).reshape(4, 4) / 4, "range_map": ranges,
