@@ -167,8 +167,8 @@ def text_in(body: dict[str, Any], name: str) -> str:
 
 
 def is_storable(body: dict[str, Any]) -> bool:
-    """Whether every text of the body is Unicode without NUL: PostgreSQL stores nothing else."""
+    """Whether every text is Unicode without NUL and every number finite (1e400 is not): nothing else can be stored."""
     try:
-        return b"\\u0000" not in json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+        return b"\\u0000" not in json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
         return False
