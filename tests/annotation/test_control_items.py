@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from annotation.domain.controls import (
 from annotation.domain.sampling import Drawn, Stratum
 from annotation.domain.sheet_counts import Counts, is_enough, repeats, sheet_counts, shortfall
 from annotation.models import Dictionary
+from workers.stimuli.feature_images import Tensors
 from workers.stimuli.sheets import read_sheet
 
 REFS = {number: FeatureRef(number, 1, "blocks.0", 0.1 + number / 100) for number in range(40)}
@@ -176,6 +179,15 @@ def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower
     )
 
 
+def rows_of(tensors: dict[str, Any]) -> Tensors:
+    return lambda name, latent: tensors[name]
+
+
+def tensor_of(tensors: Mapping[str, Any], name: str, latent: int) -> Any:
+    """Of the one latent there is."""
+    return tensors[name]
+
+
 def test_the_counts_are_those_of_the_sheet_that_is_shown() -> None:
     """Of the same exemplars, images that only prefix tokens are active on among them."""
     rng = np.random.default_rng(3)
@@ -190,8 +202,8 @@ def test_the_counts_are_those_of_the_sheet_that_is_shown() -> None:
             "range_value": 6.0 - np.arange(16).reshape(4, 4) / 4, "range_map": ranges,
         }  # fmt: skip
         counts = {f"{kind}_count": (tensors[f"{kind}_map"] > 0).sum(axis=-1) for kind in ("top", "range")}
-        found = sheet_counts(lambda name, named=tensors | counts: named[name])
-        shown = read_sheet(lambda name, latent, named=tensors: named[name], 0)
+        found = sheet_counts((tensors | counts).__getitem__)
+        shown = read_sheet(rows_of(tensors), 0)
         assert found.images == tuple(np.count_nonzero(place.map) for place in shown.images)
         assert found.shown == tuple(place.image for place in shown.images)
         assert found.cropped == tuple(patch.image for patch in shown.patches)
