@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -180,11 +179,6 @@ def test_the_counts_of_a_sheet_are_of_the_strongest_images_and_then_of_the_lower
 
 def rows_of(tensors: dict[str, Any]) -> Tensors:
     return lambda name, latent: tensors[name]
-
-
-def tensor_of(tensors: Mapping[str, Any], name: str, latent: int) -> Any:
-    """Of the one latent there is."""
-    return tensors[name]
 
 
 def test_the_counts_are_those_of_the_sheet_that_is_shown() -> None:
