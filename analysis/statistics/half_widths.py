@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from analysis.statistics.components import Components
 from analysis.statistics.two_way import half_width
 
 LEVEL = 0.05
-POWER = 0.8
-MOST_ANSWERS = 400
 
 
 def expected_half_width(components: Components, n_features: int, n_annotators: int, overlap: float) -> float:
@@ -37,17 +33,3 @@ def share_components(share: float, feature_sd: float = 0.18, annotator_sd: float
     total = share * (1 - share)
     feature, annotator = min(feature_sd**2, total / 2), min(annotator_sd**2, total / 4)
     return Components(feature, annotator, total - feature - annotator)
-
-
-def answers_for_verdict(accuracy: float, chance: float, *, power: float = POWER, level: float = LEVEL) -> int | None:
-    """The fewest answers after which one feature of this true accuracy is called above chance with this power.
-
-    The exact one-sided binomial test; None where no number up to 400 is enough.
-    """
-    from scipy.stats import binom
-
-    n = np.arange(1, MOST_ANSWERS + 1)
-    needed = binom.isf(level, n, chance) + 1  # fewest right answers that reject
-    reached = binom.sf(needed - 1, n, accuracy)
-    enough = np.flatnonzero(reached >= power)
-    return int(n[enough[0]]) if enough.size else None

@@ -8,29 +8,12 @@ area is one half exactly; that of the average precision is computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Flags = npt.NDArray[np.bool_]
 CHANCE_OF_AREA = 0.5
-
-
-class MarkScores(NamedTuple):
-    """None where nothing can be told: a constant map, no mark or every patch marked."""
-
-    area: float | None
-    precision: float | None
-    chance_of_precision: float | None
-
-
-def score_marks(patch_map: npt.NDArray[np.float64], marked: Flags) -> MarkScores:
-    """Of one image; `patch_map` and `marked` are [row, column]."""
-    is_told = 0 < marked.sum() < marked.size and patch_map.max() > patch_map.min()
-    if not is_told:
-        return MarkScores(None, None, None)
-    return MarkScores(area(patch_map, marked), precision(patch_map, marked), chance_of_precision(patch_map, marked))
 
 
 def area(patch_map: npt.NDArray[np.float64], marked: Flags) -> float:

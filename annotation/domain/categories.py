@@ -56,15 +56,6 @@ def player_categories(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def first_levels(study: Study) -> dict[str, str]:
-    """The first-level category that each category belongs to, by name: what figures over few categories count by."""
-    return {
-        category.name: branch.category.name
-        for branch in category_tree(study)
-        for category in (branch.category, *branch.children)
-    }
-
-
 def locked_rows(study: Study) -> list[list[str]]:
     """What a launch locks: each category with its key and the one it is inside, in order."""
     rows = Category.objects.filter(study=study).order_by("position", "id")

@@ -25,10 +25,6 @@ class Exemplar(NamedTuple):
     patch: int
     map_base64: str
 
-    @property
-    def is_on_prefix(self) -> bool:
-        return self.patch < 0
-
 
 class ActivationRange(NamedTuple):
     """A band of the feature's activations and images drawn from it; ``top`` > ``bottom``."""

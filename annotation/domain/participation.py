@@ -103,15 +103,6 @@ def require_account(place: Participation, user: User | None) -> None:
         )
 
 
-def participation_of(*, study: Study, user: User) -> Participation:
-    found = Participation.objects.filter(study=study, user=user).first()
-    if found is None:
-        raise ParticipationError(
-            _("You have not joined '%(study)s'; open the link you were sent.") % {"study": study.name}
-        )
-    return found
-
-
 def give_consent(*, participation: Participation) -> None:
     participation.consented_at = timezone.now()
     participation.consent_version = participation.study.consent_version

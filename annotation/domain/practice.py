@@ -70,14 +70,6 @@ def answered_ids(participation: Participation) -> set[int]:
     return set(first_tries(participation))
 
 
-def next_practice_item(participation: Participation) -> ReferenceItem | None:
-    """The first practice item of the round not answered yet; None once practice is over."""
-    if participation.practised_at is not None or participation.screened_out_at is not None:
-        return None
-    answered = first_tries(participation)
-    return next((item for item in practice_items(participation) if item.pk not in answered), None)
-
-
 def check_practice(*, participation: Participation, reference: ReferenceItem, payload: Mapping[str, Any]) -> Feedback:
     """Store a practice answer and say what was right; raises AnswerError or ParticipationError."""
     if next_step(participation) in {Step.CONSENT, Step.GUIDELINE}:

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from annotation.domain.answers import submit_answer
+from annotation.domain.practice import answered_ids, practice_items
 from annotation.domain.queue import claim_slots
-from annotation.models import Annotation, Item, Participation, Slot, User
+from annotation.models import Annotation, Item, Participation, ReferenceItem, Slot, User
 from tests.annotation.small_study import SmallStudy, make_answer
 
 INTERPRETABLE = {"patch_rating": 4, "image_rating": 4, "category": "shape", "label": ""}
@@ -17,6 +18,12 @@ NOTHING = {"patch_rating": 1, "image_rating": 1, "category": "", "label": ""}
 
 def place_of(small: SmallStudy, person: User) -> Participation:
     return Participation.objects.get(study=small.study, user=person)
+
+
+def next_practice_item(participation: Participation) -> ReferenceItem | None:
+    """The first of the round that has no answer yet."""
+    answered = answered_ids(participation)
+    return next((item for item in practice_items(participation) if item.pk not in answered), None)
 
 
 def answer(

@@ -90,4 +90,4 @@ def test_a_feature_without_contrast_images_says_so(catalog: Catalog) -> None:
 
 def test_a_maximum_on_a_prefix_token_is_told_apart(catalog: Catalog) -> None:
     shown = exemplars_of(Feature.objects.get(hookpoint="blocks.0", latent=1))
-    assert {one.is_on_prefix for one in shown.top} == {True}
+    assert {one.patch for one in shown.top} == {-1}

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workers.dictionaries.sparse_coder import SparseCoder
-from workers.dictionaries.sparsifiers import Selected, strongest, strongest_of_either_sign
+from workers.dictionaries.sparsifiers import strongest, strongest_of_either_sign
 
 ACTIVATIONS = {
     "topk": "topk",
@@ -218,9 +218,3 @@ class IsActive(torch.autograd.Function):
 def is_near(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """Where the rectangle of the straight-through estimates is 1."""
     return ((pre - threshold).abs() < bandwidth / 2) & (pre > 0)
-
-
-def dense_codes(selected: Selected, n_latents: int) -> Float[Tensor, "n_tokens n_latents"]:
-    """Codes with a dense latent axis; for tests and tiny data only."""
-    zeros = selected.values.new_zeros(selected.values.shape[0], n_latents)
-    return zeros.scatter_add(1, selected.indices, selected.values)

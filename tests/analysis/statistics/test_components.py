@@ -9,7 +9,7 @@ import pytest
 
 from analysis.statistics.accuracy import accuracy
 from analysis.statistics.components import Components, components
-from analysis.statistics.half_widths import answers_for_verdict, expected_half_width, share_components
+from analysis.statistics.half_widths import expected_half_width, share_components
 from analysis.statistics.measured import Measured, make_measured
 
 
@@ -75,9 +75,3 @@ def test_more_of_anything_narrows_the_forecast() -> None:
     assert expected_half_width(shares, 100, 8, 6) < base
     assert expected_half_width(shares, 1, 8, 3) == math.inf
     assert expected_half_width(shares, 100, 1, 1) > 0
-
-
-def test_answers_for_a_verdict_are_the_published_ones() -> None:
-    found = [[answers_for_verdict(p, chance) for p in (0.7, 0.8, 0.9)] for chance in (1 / 2, 1 / 4, 1 / 5, 1 / 6)]
-    assert found == [[37, 18, 8], [8, 6, 5], [7, 4, 2], [5, 4, 2]]
-    assert answers_for_verdict(0.5, 0.5) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from analysis.statistics.patch_marks import CHANCE_OF_AREA, area, chance_of_precision, mean_of, precision, score_marks
+from analysis.statistics.patch_marks import CHANCE_OF_AREA, area, chance_of_precision, mean_of, precision
 
 
 def case(seed: int, shape: tuple[int, int] = (5, 6)) -> tuple[np.ndarray, np.ndarray]:
@@ -35,10 +35,5 @@ def test_chance_is_the_mean_over_all_shifts(seed: int) -> None:
     assert np.mean([area(one, marked) for one in shifted]) == pytest.approx(CHANCE_OF_AREA)
 
 
-def test_nothing_is_told_by_no_mark_every_mark_or_a_constant_map() -> None:
-    patch_map, marked = case(0)
-    assert score_marks(patch_map, np.zeros_like(marked)).area is None
-    assert score_marks(patch_map, np.ones_like(marked)).precision is None
-    assert score_marks(np.ones_like(patch_map), marked).chance_of_precision is None
-    assert score_marks(patch_map, marked).area is not None
+def test_what_cannot_be_told_is_left_out_of_a_mean() -> None:
     assert (mean_of([None, 0.5, 1.0]), mean_of([None])) == (0.75, None)

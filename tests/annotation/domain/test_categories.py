@@ -8,7 +8,6 @@ from django.test import Client
 from annotation.domain.categories import (
     add_category,
     category_tree,
-    first_levels,
     key_pool,
     locked_rows,
     move_category,
@@ -89,7 +88,6 @@ def test_the_player_and_the_lock_get_the_tree(study: Study, rhea: User) -> None:
     color = add_category(study=study, user=rhea, name="hue")
     add_category(study=study, user=rhea, name="dark", parent=color)
     assert player_categories(study) == [{"name": "hue", "key": "h", "children": [{"name": "dark", "key": "k"}]}]
-    assert first_levels(study) == {"hue": "hue", "dark": "hue"}
     assert locked_rows(study) == [["hue", "h", ""], ["dark", "k", "hue"]]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.workers.dictionaries.dense import dense_codes
 from workers.dictionaries.controls import (
     common_threshold,
     feature_densities,
@@ -22,7 +23,6 @@ from workers.dictionaries.cross_layer import (
     initialize_cross_layer,
 )
 from workers.dictionaries.feed_forward import FeedForwardCoder, FeedForwardDictionary, FeedForwardShape
-from workers.dictionaries.losses import dense_codes
 from workers.dictionaries.sparse_coder import CoderShape, SparseCoder, initialize_coder, normalize_tokens
 from workers.dictionaries.sparsifiers import Selected
 from workers.dictionaries.store import (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.workers.dictionaries.dense import dense_codes
 from workers.artifacts import ArtifactError, ArtifactStore
 from workers.dictionaries.cross_layer import (
     CrossLayerCoder,
@@ -17,7 +18,6 @@ from workers.dictionaries.cross_layer import (
     initialize_cross_layer,
     write_cross_layer,
 )
-from workers.dictionaries.losses import dense_codes
 from workers.dictionaries.sparsifiers import Selected
 from workers.dictionaries.store import NEGATIVE, POSITIVE, DictionaryDescription, load_dictionary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workers.dictionaries.losses import dense_codes
+from tests.workers.dictionaries.dense import dense_codes
 from workers.dictionaries.sparsifiers import above_threshold, grouped_top_k, strongest
 
 
