@@ -86,7 +86,7 @@ def test_the_study_pauses_itself_and_says_so_without_a_result() -> None:
     event = StudyEvent.objects.get(kind="stopped itself")
     assert event.detail == {"half_width": 0.05, "n_judgements": 48}
     assert event_sentence(event) == (
-        "Paused itself after 48 judgements: the interval of its main quantity is within 0.05 on either side"
+        "Paused itself after 48 judgements: the interval of its main quantity is within 5 % on either side"
     )
     assert Study.objects.get(pk=small.study.pk).state == Study.State.PAUSED
     assert not stop_if_reached(study=small.study)

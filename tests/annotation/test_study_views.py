@@ -219,7 +219,7 @@ def test_the_sample_is_previewed_while_the_form_is_filled(launchable: Launchable
     short = researcher.post("/studies/sampler/", form_for(launchable, n_features=500)).content.decode()
     assert "There are not enough eligible features" in short
     wrong = researcher.post("/studies/sampler/", form_for(launchable, seed="x")).content.decode()
-    assert "seed: Enter a whole number." in wrong
+    assert "Seed: Enter a whole number." in wrong
     listed = researcher.post("/studies/sampler/", form_for(launchable, feature_ids="999999")).content.decode()
     assert "Feature 999999 is not in the chosen dictionaries" in listed
 
