@@ -197,8 +197,10 @@ def site(tmp_path: Path) -> Iterator[RunningSite]:
     env |= {"VITRINE_DATA_ROOT": str(tmp_path)}
     command = [sys.executable, "run", "serve", "--workers", "--port", str(port)]
     output_path = tmp_path / "output.txt"
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup a site would outlive its terminal, as asked
     with open(output_path, "w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, text=True)
+    signal.signal(signal.SIGHUP, inherited)
     mark = str(tmp_path)
 
     def is_up() -> bool:

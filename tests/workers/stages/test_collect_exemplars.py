@@ -210,13 +210,19 @@ def test_other_settings_are_collected_anew(world: TinyWorld, tmp_path: Path) -> 
     assert plan_of(world, config, tmp_path)[0].payload["dictionaries"] == [0]
 
 
+def with_top_images(config: CollectExemplarsConfig, n_top: int) -> CollectExemplarsConfig:
+    """More than a config takes: a tiny dictionary then has the tables of a huge one."""
+    object.__setattr__(config, "n_top", n_top)
+    return config
+
+
 def test_chunks_are_longer_where_accumulators_are_large(world: TinyWorld, tmp_path: Path) -> None:
     dictionary = load_dictionary(make_sae(world, 1))
     model = load_vision_model(world.vision_model)
     context = StageContext(world.store, tmp_path, tmp_path, chunk_seconds=5e-3)
     sizes = []
     for n_top in (1, 100_000):
-        config = CollectExemplarsConfig(world.image_set.digest, (dictionary.digest,), n_top=n_top)
+        config = with_top_images(CollectExemplarsConfig(world.image_set.digest, (dictionary.digest,)), n_top)
         sizes.append(collect_exemplars.images_at_once(config, context, model, [dictionary]))
     assert sizes[1] == pytest.approx(sizes[0] * collect_exemplars.LONGEST_STRETCH, rel=0.3)
 
@@ -292,7 +298,7 @@ def test_large_finite_activations_are_not_taken_for_broken_ones(world: TinyWorld
 
 
 def test_tables_that_do_not_fit_into_memory_are_told_with_their_size(world: TinyWorld) -> None:
-    config = CollectExemplarsConfig(world.image_set.digest, (make_sae(world, 9).digest,), n_top=10**11)
+    config = with_top_images(CollectExemplarsConfig(world.image_set.digest, (make_sae(world, 9).digest,)), 10**11)
     with pytest.raises(OutOfMemoryError, match=r"take 76,800\.0 GB.* collect for fewer dictionaries at once"):
         world.run("collect-exemplars", config)
     assert names_of(world, "unfinished") == []
