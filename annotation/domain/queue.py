@@ -47,7 +47,8 @@ def claim_slots(
 
     `have` names the slots their browser still holds, answers not yet acknowledged included; `place` spares the look for
     the person's row. Empty when the study is not open, when nothing is left for this person, or when they have given as
-    many answers as one person may. Raises ParticipationError before practice is passed.
+    many answers as one person may. In no order that matters: browsers get them in that of their numbers
+    (annotation.domain.row_numbers). Raises ParticipationError before practice is passed.
     """
     moment = now or timezone.now()
     if study.state != Study.State.OPEN:
@@ -59,8 +60,6 @@ def claim_slots(
     slots = claim_at_once(study, annotator, wanted, now=moment)
     if len(slots) < n:
         slots += claim_step_by_step(study, annotator, rest_of(wanted, slots), moment)
-    if any(slot.lane < 0 for slot in slots):
-        chance.shuffle(slots)
     return slots
 
 
@@ -114,9 +113,8 @@ def left_for(study: Study, place: Participation) -> int:
 
 
 def held_slots(study: Study, annotator: User, have: Collection[int]) -> list[int]:
-    return [
-        pk for pk in in_hand(study, annotator.pk).order_by("id").values_list("id", flat=True) if pk not in set(have)
-    ]
+    held = in_hand(study, annotator.pk).exclude(pk__in=list(have))
+    return list(held.order_by("id").values_list("id", flat=True))
 
 
 def in_hand(study: Study, annotator_id: int) -> QuerySet[Slot]:

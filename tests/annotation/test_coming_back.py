@@ -15,6 +15,7 @@ from annotation.domain.participation import ParticipationError, join_study
 from annotation.domain.retention import delete_identity
 from annotation.domain.study_editing import set_role
 from annotation.models import Participation, Role, Study, User
+from tests.annotation.signing_in import signed_in
 from tests.annotation.test_crowd_sessions import newcomer
 from tests.factories import OpenStudy, make_open_study, make_person
 
@@ -30,12 +31,6 @@ def here(artifact_root: Path) -> OpenStudy:
 @pytest.fixture
 def place(here: OpenStudy) -> Participation:
     return newcomer(here.study)
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def address_of(place: Participation) -> str:

@@ -32,6 +32,7 @@ from annotation.models import (
     Study,
     User,
 )
+from tests.annotation.signing_in import signed_in
 from tests.annotation.test_crowd_sessions import PAID, newcomer
 from tests.annotation.test_invitations import ADDRESS, OTHER, PID
 from tests.factories import OpenStudy, make_annotation, make_open_study, make_person
@@ -45,12 +46,6 @@ def here(artifact_root: Path) -> OpenStudy:
     change_recruitment(study=made.study, user=None, values=PAID | {"by_prolific": True, "sessions_per_person": 2})
     made.study.refresh_from_db()
     return made
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def ready(place: Participation) -> Client:

@@ -13,8 +13,9 @@ from annotation.domain.pilots import make_pilot
 from annotation.domain.studies import StudyError
 from annotation.domain.study_deleting import delete_draft, deletion_of
 from annotation.domain.study_editing import set_role
-from annotation.models import Feature, Guideline, Participation, ReferenceItem, Role, Study, StudyEvent, User
+from annotation.models import Feature, Guideline, Participation, ReferenceItem, Role, Study, StudyEvent
 from tests.annotation.launchable_study import Launchable, make_launchable
+from tests.annotation.signing_in import signed_in
 from tests.factories import make_annotator, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
@@ -23,12 +24,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def draft(artifact_root: Path, tmp_path: Path) -> Launchable:
     return make_launchable(tmp_path)
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def test_a_draft_says_what_goes_and_takes_it_along(draft: Launchable) -> None:

@@ -27,6 +27,7 @@ from annotation.models import (
     User,
 )
 from tests.annotation.launchable_study import Launchable, finish_run, make_launchable
+from tests.annotation.signing_in import signed_in
 from tests.factories import OpenStudy, make_annotation, make_annotator, make_draft_study, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
@@ -52,12 +53,6 @@ FORM = {
     "protocol": "rate-describe-categorise", "queue_order": "breadth", "repeat_share": 3, "min_viewing_ms": 0,
     "pass_mark": 0, "practice_rounds": 3, "vocabulary_mode": "open",
 }  # fmt: skip
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from annotation.models import (
     User,
 )
 from annotation.templatetags.prose import prose
+from tests.annotation.signing_in import signed_in
 from tests.factories import CATEGORIES, OpenStudy, make_annotator, make_open_study, make_person
 
 pytestmark = pytest.mark.django_db
@@ -50,12 +51,6 @@ def here(artifact_root: Path) -> OpenStudy:
 @pytest.fixture
 def ada(here: OpenStudy) -> User:
     return make_annotator(here.study)
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def post(client: Client, address: str, body: Any) -> tuple[int, dict[str, Any]]:
