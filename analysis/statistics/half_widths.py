@@ -1,4 +1,4 @@
-"""What to expect of a study before it runs: half-widths of intervals, and answers needed for a verdict on one feature.
+"""What to expect of a study before it runs: half-widths of intervals.
 
 The mean of F features judged by `overlap` of A annotators each has the variance s_f / F + s_a / A + s_e / (F overlap)
 (components.py); the interval is as wide as that of two_way.py will be.
@@ -10,8 +10,6 @@ import math
 
 from analysis.statistics.components import Components
 from analysis.statistics.two_way import half_width
-
-LEVEL = 0.05
 
 
 def expected_half_width(components: Components, n_features: int, n_annotators: int, overlap: float) -> float:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 Flags = npt.NDArray[np.bool_]
-CHANCE_OF_AREA = 0.5
 
 
 def area(patch_map: npt.NDArray[np.float64], marked: Flags) -> float:

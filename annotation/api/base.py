@@ -98,9 +98,3 @@ def refusing(act: Callable[[], T], *errors: type[Exception], status: int = 409) 
 class PageQuery(Schema):
     after: int = Field(0, ge=0)
     limit: int = Field(100, ge=1, le=1000)
-
-
-class Detail(Schema):
-    """A refusal, in one sentence."""
-
-    detail: str

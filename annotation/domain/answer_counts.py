@@ -1,7 +1,7 @@
 """What is counted beside an answer, apart from storing it: uses of a label, and the study's progress.
 
-Everybody's answers meet at these rows, so they are not locked while an answer is stored. A crash in between costs a
-count, which closing the study puts right, never an answer.
+Everybody's answers meet at these rows, so on PostgreSQL they are not locked while an answer is stored. A crash in
+between costs a count, which closing the study puts right, never an answer.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ def is_counted_apart() -> bool:
 
 
 def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
-    """The vocabulary of type-ahead and the study's progress.
-
-    Everybody's answers meet at these rows, so they are not locked while an answer is stored. A crash in between costs a
-    count, which closing the study puts right, never an answer.
-    """
+    """One more use of the answer's label, for type-ahead, and one more slot done where it fills a slot of the study's."""
     label = annotation.label[:120]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
