@@ -38,7 +38,7 @@ def is_counted_apart() -> bool:
 
 
 def count_afterwards(annotation: Annotation, *, fills_slot: bool) -> None:
-    """One more use of the answer's label, for type-ahead, and one more slot done where it fills a slot of the study's."""
+    """One more use of the label, for type-ahead, and one more slot done where it fills one of the study's."""
     label = annotation.label[:120]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
